@@ -1,0 +1,157 @@
+"""Events, and the message that carries a partition's next events to the ledger and to every subscriber.
+
+A message is one JSON object (`version` 1). `events` is kept as the raw JSON text, so that the ledger can hand it to SQL
+as it is; `crc32` is the CRC-32 of exactly those bytes.
+"""
+
+from enum import StrEnum
+from zlib import crc32
+
+import msgspec
+from msgspec import Raw, Struct
+
+from hotsku.domain.routing import split_field
+
+MESSAGE_VERSION = 1
+
+
+class PartitionRef(Struct, frozen=True, order=True):
+    """Names one partition of one item."""
+
+    item_id: int
+    partition: int
+
+
+class EventKind(StrEnum):
+    """What an event says."""
+
+    DEDUCTED = "deducted"
+    RETURNED = "returned"
+
+
+class Event(Struct, frozen=True, kw_only=True, gc=False):
+    """One numbered entry of a partition's stream. `at` is the shard's clock in milliseconds since the epoch.
+
+    A `returned` event (units that a partition gave back unsold) has neither order nor buyer.
+    """
+
+    seq: int
+    kind: EventKind
+    quantity: int
+    at: int
+    order_id: str = ""
+    buyer_id: str = ""
+
+
+class StreamEntry(Struct, frozen=True):
+    """One entry of a partition's stream as the shard keeps it: the events of one batch.
+
+    `payload` is a msgpack flat array of (order field, quantity) for `deducted`, of (quantity,) for `returned`.
+    """
+
+    incarnation: int
+    last_seq: int
+    kind: EventKind
+    at: int
+    payload: bytes
+
+    def events(self) -> list[Event]:
+        """The entry's events, in order."""
+        values = _unpack(self.payload)
+        if self.kind is EventKind.RETURNED:
+            return [Event(seq=self.last_seq, kind=self.kind, quantity=int(values[0]), at=self.at)]
+        first = self.last_seq - len(values) // 2 + 1
+        events = []
+        for i in range(0, len(values), 2):
+            order_id, buyer_id = split_field(str(values[i]))
+            events.append(
+                Event(
+                    seq=first + i // 2,
+                    kind=self.kind,
+                    quantity=int(values[i + 1]),
+                    at=self.at,
+                    order_id=order_id,
+                    buyer_id=buyer_id,
+                )
+            )
+        return events
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """What travels through the broker."""
+
+    version: int
+    ledger_id: str
+    item_id: int
+    sku: str
+    partition: int
+    incarnation: int
+    first_seq: int
+    last_seq: int
+    crc32: int
+    events: Raw
+
+    @property
+    def ref(self) -> PartitionRef:
+        return PartitionRef(self.item_id, self.partition)
+
+
+class CorruptMessage(ValueError):
+    """The bytes are not a message, or not the bytes that were sent."""
+
+
+_unpack = msgspec.msgpack.Decoder(list[str | int]).decode
+_encoder = msgspec.json.Encoder()
+_decode_message = msgspec.json.Decoder(Message).decode
+_decode_events = msgspec.json.Decoder(list[Event]).decode
+
+
+def encode_message(ledger_id: str, sku: str, ref: PartitionRef, incarnation: int, events: list[Event]) -> bytes:
+    """The message that carries `events`, which are consecutive and at least one."""
+    raw = _encoder.encode(events)
+    return _encoder.encode(
+        Message(
+            version=MESSAGE_VERSION,
+            ledger_id=ledger_id,
+            item_id=ref.item_id,
+            sku=sku,
+            partition=ref.partition,
+            incarnation=incarnation,
+            first_seq=events[0].seq,
+            last_seq=events[-1].seq,
+            crc32=crc32(raw),
+            events=Raw(raw),
+        )
+    )
+
+
+def decode_message(body: bytes) -> Message:
+    """The message in `body`.
+
+    Raises:
+        CorruptMessage: it is none, of another version, or its checksum does not hold.
+    """
+    try:
+        message = _decode_message(body)
+    except msgspec.MsgspecError as error:
+        raise CorruptMessage(str(error)) from error
+    if message.version != MESSAGE_VERSION:
+        raise CorruptMessage(f"version {message.version}, not {MESSAGE_VERSION}")
+    if crc32(bytes(message.events)) != message.crc32:
+        raise CorruptMessage("the checksum does not hold")
+    return message
+
+
+def decode_events(message: Message) -> list[Event]:
+    """The message's events, checked to be numbered from `first_seq` to `last_seq` without a gap.
+
+    Raises:
+        CorruptMessage: they are not.
+    """
+    try:
+        events = _decode_events(message.events)
+    except msgspec.MsgspecError as error:
+        raise CorruptMessage(str(error)) from error
+    if [event.seq for event in events] != list(range(message.first_seq, message.last_seq + 1)):
+        raise CorruptMessage("the events are not numbered from first_seq to last_seq")
+    return events

@@ -1,0 +1,96 @@
+"""One partition's way from its stream to the ledger: what was sent, what the ledger has, when to send again."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from msgspec import Struct, field
+
+from hotsku.domain.events import Event, PartitionRef
+
+MAX_EVENTS = 5_000
+MAX_BYTES = 1 << 20
+
+# An event as JSON takes at most this, and its two ids.
+_EVENT_BYTES = 120
+
+_MOST_IN_FLIGHT = 8
+_LONGEST_PATIENCE_MS = 30_000.0
+
+
+def cut_messages(events: Iterable[Event]) -> Iterator[list[Event]]:
+    """The events in runs of up to 5,000, or 1 MiB of JSON; none is empty."""
+    run: list[Event] = []
+    size = 0
+    for event in events:
+        more = _EVENT_BYTES + len(event.order_id) + len(event.buyer_id)
+        if run and (len(run) == MAX_EVENTS or size + more > MAX_BYTES):
+            yield run
+            run, size = [], 0
+        run.append(event)
+        size += more
+    if run:
+        yield run
+
+
+class Progress(Struct, kw_only=True, eq=False):
+    """How far one incarnation of a partition has come.
+
+    `published` is the last seq sent, `watermark` the last that the ledger is known to have. Published messages are in
+    flight until the watermark passes them, or until they are given up for lost.
+
+    Attributes:
+        patience_ms: how long the watermark may stand still under a message in flight; doubled at each re-send.
+        since_ms: when the watermark last moved, or the first message in flight was sent (monotonic).
+        resends: how often in a row the messages in flight were given up.
+    """
+
+    ref: PartitionRef
+    incarnation: int
+    watermark: int
+    patience_ms: float
+    published: int = 0
+    trimmed: int = 0
+    since_ms: float = 0.0
+    resends: int = 0
+    flying: deque[int] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.published = max(self.published, self.watermark)
+
+    @property
+    def may_send(self) -> bool:
+        """After a loss one message at a time, until the watermark moves again."""
+        return len(self.flying) < (1 if self.resends else _MOST_IN_FLIGHT)
+
+    def sent(self, last_seq: int, now_ms: float) -> None:
+        """A message that ends at `last_seq` was published."""
+        if last_seq <= self.watermark:  # the ledger was quicker than the broker's answer
+            return
+        if not self.flying:
+            self.since_ms = now_ms
+        self.flying.append(last_seq)
+        self.published = last_seq
+
+    def reached(self, watermark: int, now_ms: float) -> bool:
+        """The ledger has everything up to `watermark`. Returns whether that is news."""
+        if watermark <= self.watermark:
+            return False
+        self.watermark = watermark
+        self.published = max(self.published, watermark)
+        self.since_ms = now_ms
+        self.resends = 0
+        while self.flying and self.flying[0] <= watermark:
+            self.flying.popleft()
+        return True
+
+    def stalled(self, now_ms: float) -> bool:
+        """Has the watermark stood still for too long under messages in flight?"""
+        patience_ms = min(self.patience_ms * 2**self.resends, max(self.patience_ms, _LONGEST_PATIENCE_MS))
+        return self.published > self.watermark and now_ms - self.since_ms >= patience_ms
+
+    def rewind(self, now_ms: float) -> None:
+        """Give up what is in flight; the next message starts after the watermark."""
+        self.published = self.watermark
+        self.flying.clear()
+        self.resends += 1
+        self.since_ms = now_ms

@@ -1,0 +1,374 @@
+"""What the engine and the workers ask of the outside: the shard, the ledger, the broker, the signals, the clock."""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from hotsku.domain.events import Message, PartitionRef, StreamEntry
+from hotsku.domain.item import Item, ItemSpec, Standing
+
+
+class Clock(Protocol):
+    """Real time, injected. Only `hotsku.clock` reads it."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch."""
+        ...
+
+    def monotonic_ms(self) -> float:
+        """Milliseconds that never run backwards, from an arbitrary start."""
+        ...
+
+
+# --- the shard ------------------------------------------------------------------------------------------------------
+
+
+class PartitionStatus(Struct, frozen=True, kw_only=True):
+    """One partition as its shard has it, read atomically.
+
+    `incarnation` 0 means that the shard does not have the partition. `armed_incarnation` and `armed_seq` are the volatile
+    fence (None where it is unarmed); `stream_seq` is the last seq of the stream for `incarnation`.
+    """
+
+    incarnation: int = 0
+    seq: int = 0
+    armed_incarnation: int | None = None
+    armed_seq: int | None = None
+    stream_seq: int = 0
+    active: str = "a"
+    left_a: int = 0
+    left_b: int = 0
+    threshold: int = 0
+    installed: int = 0
+    taken: int = 0
+    returned: int = 0
+    lease_no: int = 0
+    reclaim_no: int = 0
+    trimmed: int = 0
+    sealed: int | None = None
+    orders: int = 0
+    now_ms: int = 0
+
+    @property
+    def left(self) -> int:
+        return self.left_a + self.left_b
+
+    @property
+    def armed(self) -> bool:
+        return self.incarnation > 0 and (self.armed_incarnation, self.armed_seq) == (self.incarnation, self.seq)
+
+
+class Durability(Struct, frozen=True, kw_only=True):
+    """What a shard says of itself: does every acknowledged write survive its crash, and is it the only copy?"""
+
+    every_write_synced: bool
+    single_copy: bool
+
+
+class Fenced(Exception):
+    """The shard's memory of this partition is not the one that was armed: it decides nothing."""
+
+
+class Stale(Exception):
+    """The caller names an incarnation that is over."""
+
+
+class Late(Exception):
+    """The call reached the shard after its deadline, and did nothing."""
+
+
+class Lost(Exception):
+    """The connection broke. `sent` says whether the call may have been carried out."""
+
+    def __init__(self, why: str, *, sent: bool) -> None:
+        super().__init__(why)
+        self.sent = sent
+
+
+class BatchReply(Struct, frozen=True, gc=False):
+    """What the deduct function decided: see shard/functions/deduct.lua for the codes."""
+
+    seq_before: int
+    left_a: int
+    left_b: int
+    active: str
+    refill: bool
+    taken: int
+    now_ms: int
+    codes: str
+    records: list[bytes]
+
+
+class Shard(Protocol):
+    """The functions of the library on the shards, one method each.
+
+    Every call names the partition and its incarnation. All raise `Fenced`, `Stale` where they change something, and
+    `Lost` where the shard cannot be reached (all of them are idempotent: call again).
+    """
+
+    async def deduct(
+        self, ref: PartitionRef, incarnation: int, deadline_ms: int, take: bool, orders: bytes
+    ) -> BatchReply: ...
+    async def now_ms(self) -> int: ...
+
+    async def begin(self, ref: PartitionRef, incarnation: int, spec: ItemSpec) -> None: ...
+    async def arm(self, ref: PartitionRef, incarnation: int, seq: int) -> bool: ...
+    async def disarm(self, ref: PartitionRef, incarnation: int, *, seal: bool) -> None: ...
+    async def install(self, ref: PartitionRef, incarnation: int, no: int, quantity: int, threshold: int) -> int: ...
+    async def reclaim(self, ref: PartitionRef, incarnation: int, no: int, quantity: int) -> int: ...
+    async def trim(self, ref: PartitionRef, incarnation: int, through_seq: int) -> None: ...
+    async def status(self, ref: PartitionRef) -> PartitionStatus: ...
+    async def read(self, ref: PartitionRef, incarnation: int, after_seq: int, count: int) -> list[StreamEntry]: ...
+    async def waiting(self, refs: Sequence[tuple[PartitionRef, int, int]]) -> list[PartitionRef]: ...
+    async def order(self, ref: PartitionRef, field: str) -> "OrderRecord | None": ...
+    async def durability(self) -> Durability: ...
+
+
+class OrderRecord(Struct, frozen=True):
+    """An accepted order as its home partition has it."""
+
+    quantity: int
+    incarnation: int
+    seq: int
+    at_ms: int
+
+
+# --- the ledger -----------------------------------------------------------------------------------------------------
+
+
+class PartitionRow(Struct, frozen=True, kw_only=True):
+    """One (partition, incarnation) in the ledger: granted g, applied a, returned r, and h = g - a - r."""
+
+    item_id: int
+    partition: int
+    incarnation: int
+    state: str  # "new": never leased, the shard may begin it; "open": sells; "fenced": needs a recovery
+    durability: str  # "durable" or "fast": the mode that it began under
+    lease_no: int
+    granted: int
+    applied: int
+    returned: int
+    watermark: int
+
+    @property
+    def ref(self) -> PartitionRef:
+        return PartitionRef(self.item_id, self.partition)
+
+    @property
+    def preallocated(self) -> int:
+        return self.granted - self.applied - self.returned
+
+
+class Grant(Struct, frozen=True):
+    """A lease to be made: the `lease_no` that the shard has installed, and the units that the next one adds."""
+
+    ref: PartitionRef
+    incarnation: int
+    lease_no: int
+    quantity: int
+
+
+class Lease(Struct, frozen=True):
+    """A lease as the ledger has it."""
+
+    ref: PartitionRef
+    incarnation: int
+    no: int
+    quantity: int
+
+
+class Applied(Struct, frozen=True, kw_only=True):
+    """What became of a message: `status` is "applied", "skipped" (the ledger has it), "gap" (an earlier one is missing)
+    or "parked" (it is not of this ledger, or of an incarnation that the ledger does not have)."""
+
+    status: str
+    watermark: int
+    returned: int = 0
+
+
+class DetailRow(Struct, frozen=True, kw_only=True):
+    """A deduction as the ledger has it."""
+
+    item_id: int
+    buyer_id: str
+    order_id: str
+    quantity: int
+    state: str
+    partition: int
+    incarnation: int
+    seq: int
+    created_at_ms: int
+
+
+class ItemFigures(Struct, frozen=True, kw_only=True):
+    """An item's own row."""
+
+    item_id: int
+    sku: str
+    total: int
+    pool: int
+
+
+class Tally(Struct, frozen=True, kw_only=True):
+    """Rows counted: how many, the units in them, the highest number (lease) or seq (deduction, return)."""
+
+    count: int = 0
+    quantity: int = 0
+    last: int = 0
+
+
+class PartitionFigures(Struct, frozen=True, kw_only=True):
+    """One (partition, incarnation): its row, and what its leases, deductions and returns add up to.
+
+    `parked` details have moved the row's figures and watermark, but are in neither tally until a person resolves them.
+    """
+
+    row: PartitionRow
+    leases: Tally
+    deductions: Tally
+    returns: Tally
+    parked: int
+
+
+class LedgerFigures(Struct, frozen=True, kw_only=True):
+    """What an audit compares, from one snapshot.
+
+    `strays` are leases, deductions and returns of no known partition; `parked` is everything unresolved (of all items:
+    also whole messages); `doubled` counts orders with more than one row, `over_limit` buyers above their item's limit.
+    """
+
+    items: list[ItemFigures]
+    partitions: list[PartitionFigures]
+    strays: int
+    parked: int
+    doubled: int
+    over_limit: int
+
+
+class Ledger(Protocol):
+    """The SQL database. Every method is one transaction, safe to call again, and raises `BackendUnavailable`."""
+
+    @property
+    def ledger_id(self) -> str: ...
+
+    async def create_item(self, spec: ItemSpec, durability: str, now_ms: int) -> Item: ...
+    async def item(self, sku: str) -> Item | None: ...
+    async def item_by_id(self, item_id: int) -> Item | None: ...
+    async def items(self, after: str | None, limit: int) -> list[Item]: ...
+    async def standing(self, item_id: int) -> Standing: ...
+    async def partitions(self, item_id: int | None = None) -> list[PartitionRow]: ...
+    async def partition(self, ref: PartitionRef) -> PartitionRow | None: ...
+    async def open_partition(self, ref: PartitionRef, incarnation: int) -> None: ...
+    async def fence_partition(self, ref: PartitionRef, incarnation: int, reason: str) -> None: ...
+    async def lease(self, grants: Sequence[Grant], now_ms: int) -> list[Lease] | None: ...
+    async def leases_after(self, ref: PartitionRef, incarnation: int, no: int) -> list[Lease]: ...
+    async def apply(self, message: Message) -> Applied: ...
+    async def park(self, body: bytes, reason: str, now_ms: int) -> None: ...
+    async def order(self, item_id: int, order_id: str, buyer_id: str) -> DetailRow | None: ...
+    async def figures(self, item_id: int | None = None) -> LedgerFigures: ...
+
+
+# --- the broker -----------------------------------------------------------------------------------------------------
+
+
+class Delivery(Protocol):
+    """One message that a consumer has received."""
+
+    @property
+    def body(self) -> bytes: ...
+
+    async def ack(self) -> None: ...
+
+
+class Broker(Protocol):
+    """The message queue: at least once, and nothing depends on it keeping what it got."""
+
+    async def publish(self, ref: PartitionRef, body: bytes) -> None: ...
+    def consume(self) -> AsyncGenerator[Delivery, None]: ...
+    async def close(self) -> None: ...
+
+
+# --- signals: hints between processes that may be lost; whoever sends one repeats it while it is true -----------------
+
+
+class Ask(Struct, frozen=True, kw_only=True):
+    """A dry partition's standing need, as one engine has it.
+
+    `waiting` is what its parked orders lack in all, `smallest` what the first of them lacks (the least that helps, for
+    parked orders are served in their order), `age_ms` the age of the oldest. `no` counts the engine's asks.
+    """
+
+    ref: PartitionRef
+    incarnation: int
+    waiting: int
+    smallest: int
+    age_ms: int
+
+
+class Refill(Struct, frozen=True, kw_only=True):
+    """A partition's standby is low. `taken` units had gone from the partition by `at_ms` of the shard's clock."""
+
+    ref: PartitionRef
+    incarnation: int
+    taken: int
+    at_ms: int
+
+
+class Counted(Struct, frozen=True, kw_only=True):
+    """A partition has reached another multiple of `relay_max_events`: the relay's count trigger."""
+
+    ref: PartitionRef
+
+
+class FencedReport(Struct, frozen=True, kw_only=True):
+    """An engine met a fence. `acknowledged_seq` is the highest seq of the incarnation that it has acknowledged."""
+
+    ref: PartitionRef
+    incarnation: int
+    acknowledged_seq: int
+
+
+class Needs(Struct, frozen=True, kw_only=True):
+    """What one engine needs of the workers. `no` numbers the engine's `Needs`, so that a standing can name them."""
+
+    engine_id: str
+    no: int
+    asks: list[Ask] = []
+    refills: list[Refill] = []
+    counted: list[Counted] = []
+    fenced: list[FencedReport] = []
+
+
+class News(Struct, frozen=True, kw_only=True):
+    """What the workers tell the engines.
+
+    `installed` partitions have new stock; `rearmed` ones may be called again. `available` says of an item how many units
+    are not sold (pool and pre-allocated), in one ledger read made after the `Needs` in `heard` (engine id to `no`).
+    """
+
+    installed: list[tuple[PartitionRef, int]] = []  # partition, units
+    rearmed: list[PartitionRef] = []
+    item_id: int | None = None
+    available: int | None = None
+    heard: dict[str, int] = {}
+
+
+class Work(Struct, frozen=True, kw_only=True):
+    """What workers tell each other: streams to flush now; watermarks that the ledger has reached."""
+
+    flush: list[PartitionRef] = []
+    applied: list[tuple[PartitionRef, int, int]] = []  # partition, incarnation, watermark
+
+
+class Signals(Protocol):
+    """Publish and subscribe, at most once. `publish` never waits and never fails."""
+
+    def publish(self, signal: Needs | News | Work) -> None: ...
+    def subscribe(
+        self,
+        *,
+        needs: Callable[[Needs], None] | None = None,
+        news: Callable[[News], None] | None = None,
+        work: Callable[[Work], None] | None = None,
+    ) -> None: ...
