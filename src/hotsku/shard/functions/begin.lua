@@ -1,0 +1,28 @@
+-- hs_begin: gives the shard a partition that has never been leased to, with nothing in its buckets, and arms it.
+-- KEYS  1 meta (hash)
+-- ARGV  1 incarnation (integer)   2 limit per buyer (integer, 0 none)
+--       3 opens at, 4 closes at (integer, ms since the epoch, 0 none)
+-- Reply {'OK'} begun now | {'ALREADY'} it is there and armed | {'STALE', incarnation} | {'FENCED'}
+local function begin_partition(keys, args)
+  local incarnation = integer(args[1])
+  local limit, opens_at, closes_at = integer(args[2]), integer(args[3]), integer(args[4])
+  local p, fence = read_partition(keys[1]), armed[keys[1]]
+  if p and p.incarnation > incarnation then return {'STALE', p.incarnation} end
+  if p and p.incarnation < incarnation then return {'FENCED'} end
+  if p and fence then
+    if fence.busy or fence.incarnation ~= p.incarnation or fence.seq ~= p.seq then return {'FENCED'} end
+    return {'ALREADY'}
+  end
+  -- A fence without its partition: the memory vanished under it. A partition without its fence that has had stock:
+  -- a restart, which only `hs_arm` may prove.
+  if fence or (p and (p.lease_no > 0 or p.seq > 0)) then return {'FENCED'} end
+
+  redis.call('HSET', keys[1],
+    'incarnation', incarnation, 'seq', 0, 'active', 'a', 'left_a', 0, 'left_b', 0, 'threshold', 1,
+    'installed', 0, 'taken', 0, 'returned', 0, 'lease_no', 0, 'reclaim_no', 0, 'reclaimed', 0, 'trimmed', 0,
+    'limit', limit, 'opens_at', opens_at, 'closes_at', closes_at, 'clock', 0, 'sealed', -1)
+  armed[keys[1]] = {incarnation = incarnation, seq = 0, busy = false}
+  return {'OK'}
+end
+
+redis.register_function('hs_begin', begin_partition)

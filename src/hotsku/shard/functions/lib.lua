@@ -1,0 +1,98 @@
+#!lua name=hotsku
+
+-- What every function of the library shares: the volatile fence, the partition's meta hash, its two buckets, its clock.
+-- The other files of this folder follow, one operation each; the loader puts them together as they are.
+
+-- The volatile fence: meta key -> {incarnation, seq, busy}. It is memory of this process alone: neither persisted nor
+-- replicated. So it is empty after a crash, a failover or a reload, and it differs from the stored incarnation and seq
+-- when the data went back in time under it. Every function that changes a partition compares the two first.
+local armed = {}
+
+-- The fields of a meta hash. All are integers but `active` ("a" or "b"); 0 is "none" in limit, opens_at and closes_at.
+local FIELDS = {
+  'incarnation', 'seq', 'active', 'left_a', 'left_b', 'threshold', 'installed', 'taken', 'returned', 'lease_no',
+  'reclaim_no', 'reclaimed', 'trimmed', 'limit', 'opens_at', 'closes_at', 'clock', 'sealed',
+}
+
+-- More than this between the stored clock and the real one is no clock to sell by.
+local MAX_CLOCK_SKEW_MS = 5000
+
+-- An argument that must be an integer. "nan", "inf" and "1.5" are numbers to `tonumber`, and pass comparisons that they
+-- should not; so they end the call here, before it has written anything.
+local function integer(argument)
+  local number = tonumber(argument)
+  if not number or number % 1 ~= 0 then error(redis.error_reply('HOTSKU an argument is not an integer')) end
+  return number
+end
+
+local function read_partition(meta_key)
+  local values = redis.call('HMGET', meta_key, unpack(FIELDS))
+  if not values[1] then return nil end
+  local p = {}
+  for i = 1, #FIELDS do p[FIELDS[i]] = tonumber(values[i]) end
+  p.active = values[3]
+  return p
+end
+
+-- Returns the partition and its fence, or nil and the refusal to reply.
+local function pass_fence(meta_key, incarnation)
+  local p, fence = read_partition(meta_key), armed[meta_key]
+  if not p or not fence or fence.busy or fence.incarnation ~= p.incarnation or fence.seq ~= p.seq then
+    return nil, {'FENCED'}
+  end
+  if incarnation < p.incarnation then return nil, {'STALE', p.incarnation} end
+  if incarnation > p.incarnation then return nil, {'FENCED'} end
+  return p, fence
+end
+
+-- Milliseconds since the epoch, never backwards for this partition; nil when the stored clock is too far ahead.
+local function read_clock(p)
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  if p.clock > now + MAX_CLOCK_SKEW_MS then return nil end
+  return math.max(now, p.clock)
+end
+
+local function standby_of(p)
+  if p.active == 'a' then return 'left_b' else return 'left_a' end
+end
+
+-- Swaps the buckets when the active one is below the threshold and the standby has stock worth a switch: a leftover
+-- below the threshold waits until the active one is empty, or the two would swap at every order near the end.
+local function switch_buckets(p)
+  local active, standby = 'left_' .. p.active, standby_of(p)
+  if p[active] < p.threshold and (p[standby] >= p.threshold or (p[active] == 0 and p[standby] > 0)) then
+    p.active = p.active == 'a' and 'b' or 'a'
+  end
+end
+
+-- Takes units that are there, from the active bucket first; one request may draw on both.
+local function take_units(p, quantity)
+  local active, standby = 'left_' .. p.active, standby_of(p)
+  local first = math.min(p[active], quantity)
+  p[active] = p[active] - first
+  p[standby] = p[standby] - (quantity - first)
+  p.taken = p.taken + quantity
+  switch_buckets(p)
+end
+
+local function wants_refill(p)
+  return p[standby_of(p)] < p.threshold
+end
+
+-- One stream entry carries the events of one call; its id is <incarnation>-<last seq>.
+local function append_events(stream_key, p, kind, now, events)
+  redis.call('XADD', stream_key, p.incarnation .. '-' .. p.seq, 'k', kind, 't', now, 'e', events)
+end
+
+-- The incarnation and the seq of the last entry that the stream ever had; 0 and 0 where it had none.
+local function last_event(stream_key)
+  if redis.call('EXISTS', stream_key) == 0 then return 0, 0 end
+  local info = redis.call('XINFO', 'STREAM', stream_key)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then
+      local incarnation, seq = string.match(info[i + 1], '^(%d+)-(%d+)$')
+      return tonumber(incarnation), tonumber(seq)
+    end
+  end
+end
