@@ -1,0 +1,125 @@
+"""The request path of one item: its scheduler, its partitions, and what is known of its standing."""
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from hotsku.domain.events import PartitionRef
+from hotsku.domain.item import Item
+from hotsku.engine.needs import NeedsBoard
+from hotsku.engine.partition import PartitionPath
+from hotsku.engine.scheduler import Scheduler
+from hotsku.engine.shard_clock import ShardClock
+from hotsku.engine.standing import KnownStanding
+from hotsku.errors import UnknownItem
+from hotsku.ports import Clock, Ledger, News, Shard
+from hotsku.stocking import open_item
+
+
+class ItemPath(Struct, frozen=True):
+    """What a request of one item needs."""
+
+    item: Item
+    scheduler: Scheduler
+    partitions: list[PartitionPath]
+    standing: KnownStanding
+
+
+class ItemPaths:
+    """The items that this engine sells, each loaded from the ledger when it is first asked for."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        shard: Shard,
+        clock: Clock,
+        board: NeedsBoard,
+        relay_max_events: int,
+        draw_id: Callable[[], str],
+        pick: Callable[[int], int],
+    ) -> None:
+        self._ledger = ledger
+        self._shard = shard
+        self._clock = clock
+        self._board = board
+        self._relay_max_events = relay_max_events
+        self._draw_id = draw_id
+        self._pick = pick
+        self._shard_clock: ShardClock | None = None
+        self._by_sku: dict[str, ItemPath] = {}
+        self._by_id: dict[int, ItemPath] = {}
+        self._loading: dict[str, asyncio.Lock] = {}
+
+    def known(self, sku: str) -> ItemPath | None:
+        """The item's path, if it is loaded."""
+        return self._by_sku.get(sku)
+
+    def all_partitions(self) -> list[PartitionPath]:
+        return [partition for path in self._by_id.values() for partition in path.partitions]
+
+    async def load(self, sku: str) -> ItemPath:
+        """The item's path.
+
+        Raises:
+            UnknownItem: the ledger has no such item.
+        """
+        async with self._loading.setdefault(sku, asyncio.Lock()):
+            path = self._by_sku.get(sku)
+            if path is None:
+                item = await self._ledger.item(sku)
+                if item is None:
+                    del self._loading[sku]
+                    raise UnknownItem(sku)
+                path = await self._build(item)
+                self._by_sku[sku] = self._by_id[item.id] = path
+            return path
+
+    def hear(self, news: News) -> None:
+        """The workers tell of stock, of partitions that may be called again, of an item's standing."""
+        for ref, units in news.installed:
+            if path := self._by_id.get(ref.item_id):
+                path.standing.forget()
+                path.partitions[ref.partition].stock_came(units)
+        for ref in news.rearmed:
+            if path := self._by_id.get(ref.item_id):
+                path.partitions[ref.partition].rearmed()
+        if news.item_id is not None and news.available is not None and (path := self._by_id.get(news.item_id)):
+            path.standing.learn(news.available)
+            heard_no = news.heard.get(self._board.engine_id, 0)
+            for partition in path.partitions:
+                partition.verdict(news.available, heard_no)
+
+    async def _build(self, item: Item) -> ItemPath:
+        rows = await self._ledger.partitions(item.id)
+        if any(row.state == "new" for row in rows):  # whoever created the item died before it was open
+            await open_item(self._ledger, self._shard, self._clock, item)
+        if self._shard_clock is None:
+            self._shard_clock = ShardClock(self._clock, await self._shard.now_ms())
+        standing = KnownStanding(self._clock)
+        partitions = [
+            PartitionPath(
+                ref=row.ref,
+                sku=item.sku,
+                incarnation=row.incarnation,
+                shard=self._shard,
+                clock=self._clock,
+                shard_clock=self._shard_clock,
+                standing=standing,
+                board=self._board,
+                relay_max_events=self._relay_max_events,
+                current_incarnation=self._current_incarnation,
+            )
+            for row in sorted(rows, key=lambda row: row.partition)
+        ]
+        for partition, status in zip(
+            partitions, await asyncio.gather(*(self._shard.status(p.ref) for p in partitions)), strict=True
+        ):
+            partition.left = status.left
+        scheduler = Scheduler(item.spec.routing, partitions, self._draw_id, self._pick)
+        return ItemPath(item, scheduler, partitions, standing)
+
+    async def _current_incarnation(self, ref: PartitionRef) -> int:
+        row = await self._ledger.partition(ref)
+        return row.incarnation if row else 0

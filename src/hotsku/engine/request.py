@@ -1,0 +1,105 @@
+"""A request on its way, and the answers that it can get."""
+
+import asyncio
+
+from hotsku.domain.deduction import Deduction, OrderState, Outcome
+from hotsku.errors import HotSKUError
+
+
+class Bulk:
+    """Gathers the answers of one `deduct_many`, in the order of its orders."""
+
+    __slots__ = ("answers", "done", "open")
+
+    def __init__(self, count: int, done: "asyncio.Future[None]") -> None:
+        self.answers: list[Deduction | HotSKUError | None] = [None] * count
+        self.open = count
+        self.done = done
+
+    def put(self, index: int, answer: Deduction | HotSKUError) -> None:
+        self.answers[index] = answer
+        self.open -= 1
+        if self.open == 0 and not self.done.done():
+            self.done.set_result(None)
+
+
+class Request:
+    """One order that waits for its answer.
+
+    `since_ms` is when it came (monotonic). `unknown_until_ms` is the shard's clock up to which an earlier attempt, whose
+    connection broke, may still be carried out: until then a no is not final, for that attempt could sell after it.
+    `told_no` is the number of the first `Needs` that told the workers that it waits.
+    """
+
+    __slots__ = (
+        "buyer_id",
+        "field",
+        "future",
+        "index",
+        "order_id",
+        "quantity",
+        "since_ms",
+        "told_no",
+        "unknown_until_ms",
+    )
+
+    def __init__(
+        self,
+        field: str,
+        order_id: str,
+        buyer_id: str,
+        quantity: int,
+        future: "asyncio.Future[Deduction] | Bulk",
+        since_ms: float,
+        index: int = 0,
+    ) -> None:
+        self.field = field
+        self.order_id = order_id
+        self.buyer_id = buyer_id
+        self.quantity = quantity
+        self.future = future
+        self.since_ms = since_ms
+        self.index = index
+        self.unknown_until_ms = 0
+        self.told_no = 0
+
+    def answer(self, deduction: Deduction) -> None:
+        """Tell the caller; one that has gone is not told."""
+        if isinstance(self.future, Bulk):
+            self.future.put(self.index, deduction)
+        elif not self.future.done():
+            self.future.set_result(deduction)
+
+    def fail(self, error: HotSKUError) -> None:
+        """Tell the caller of a fault."""
+        if isinstance(self.future, Bulk):
+            self.future.put(self.index, error)
+        elif not self.future.done():
+            self.future.set_exception(error)
+
+    def accepted(self, sku: str, partition: int, *, replayed: bool) -> None:
+        self.answer(
+            Deduction(
+                outcome=Outcome.ACCEPTED,
+                state=OrderState.CONFIRMED,
+                replayed=replayed,
+                sku=sku,
+                order_id=self.order_id,
+                buyer_id=self.buyer_id,
+                quantity=self.quantity,
+                partition=partition,
+            )
+        )
+
+    def refused(self, sku: str, partition: int, outcome: Outcome, available: int | None = None) -> None:
+        self.answer(
+            Deduction(
+                outcome=outcome,
+                sku=sku,
+                order_id=self.order_id,
+                buyer_id=self.buyer_id,
+                quantity=self.quantity,
+                partition=partition,
+                available=available,
+            )
+        )

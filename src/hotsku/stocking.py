@@ -1,0 +1,67 @@
+"""From a row in the ledger to stock on a shard: opening partitions, leasing, and installing what was leased.
+
+A lease is a ledger transaction, and its installation a call to the shard; a crash may come between the two. So whoever
+sees a shard behind its leases calls `install_missing`, and every step here may be done twice, by anyone.
+"""
+
+from collections.abc import Sequence
+
+from hotsku.domain.item import Item
+from hotsku.domain.leasing import share, switch_threshold
+from hotsku.ports import Clock, Grant, Ledger, Lease, PartitionRow, Shard
+
+_BUCKETS = 2
+
+
+async def open_item(ledger: Ledger, shard: Shard, clock: Clock, item: Item) -> None:
+    """Begin an item's new partitions on their shards and fill both buckets of each. Done before: nothing happens."""
+    for row in await ledger.partitions(item.id):
+        if row.state == "new":
+            await shard.begin(row.ref, row.incarnation, item.spec)
+            await ledger.open_partition(row.ref, row.incarnation)
+    for bucket in range(_BUCKETS):
+        await _fill_bucket(ledger, shard, clock, item, bucket)
+
+
+async def install(shard: Shard, lease: Lease) -> int:
+    """Install one lease. Returns the last lease that the shard has, lower than `lease.no` where one is missing."""
+    return await shard.install(lease.ref, lease.incarnation, lease.no, lease.quantity, switch_threshold(lease.quantity))
+
+
+async def install_missing(ledger: Ledger, shard: Shard, row: PartitionRow, installed: int) -> int:
+    """Install the leases that the ledger has and the shard, which has `installed` of them, has not.
+
+    Returns the units installed.
+    """
+    leases = await ledger.leases_after(row.ref, row.incarnation, installed)
+    for lease in leases:
+        await install(shard, lease)
+    return sum(lease.quantity for lease in leases)
+
+
+async def lease_and_install(ledger: Ledger, shard: Shard, clock: Clock, grants: Sequence[Grant]) -> list[Lease] | None:
+    """Make the leases in one transaction, then install them. None where the ledger has moved on: look again."""
+    leases = await ledger.lease(grants, clock.now_ms())
+    for lease in leases or ():
+        await install(shard, lease)
+    return leases
+
+
+async def _fill_bucket(ledger: Ledger, shard: Shard, clock: Clock, item: Item, bucket: int) -> None:
+    """Give each partition that has had `bucket` leases its next one, and install what is missing.
+
+    Where another process leases at the same moment, the transaction fails and the look shows what is left to do.
+    """
+    while True:
+        rows = await ledger.partitions(item.id)
+        for row in rows:
+            installed = (await shard.status(row.ref)).lease_no
+            if installed < row.lease_no:
+                await install_missing(ledger, shard, row, installed)
+        quantity = share((await ledger.standing(item.id)).pool, item.spec.partitions)
+        behind = [row for row in rows if row.state == "open" and row.lease_no == bucket]
+        if quantity == 0 or not behind:
+            return
+        grants = [Grant(row.ref, row.incarnation, row.lease_no, quantity) for row in behind]
+        if await lease_and_install(ledger, shard, clock, grants) is not None:
+            return
