@@ -27,8 +27,8 @@ class Clock(Protocol):
 class PartitionStatus(Struct, frozen=True, kw_only=True):
     """One partition as its shard has it, read atomically.
 
-    `incarnation` 0 means that the shard does not have the partition. `armed_incarnation` and `armed_seq` are the volatile
-    fence (None where it is unarmed); `stream_seq` is the last seq of the stream for `incarnation`.
+    `incarnation` 0 means that the shard does not have the partition. `armed_incarnation` and `armed_seq` are the
+    volatile fence (None where it is unarmed); `stream_seq` is the last seq of the stream for `incarnation`.
     """
 
     incarnation: int = 0
@@ -122,6 +122,7 @@ class Shard(Protocol):
     async def read(self, ref: PartitionRef, incarnation: int, after_seq: int, count: int) -> list[StreamEntry]: ...
     async def waiting(self, refs: Sequence[tuple[PartitionRef, int, int]]) -> list[PartitionRef]: ...
     async def order(self, ref: PartitionRef, field: str) -> "OrderRecord | None": ...
+    async def bought(self, ref: PartitionRef) -> list[int]: ...
     async def durability(self) -> Durability: ...
 
 
@@ -208,6 +209,7 @@ class ItemFigures(Struct, frozen=True, kw_only=True):
     sku: str
     total: int
     pool: int
+    limit_per_buyer: int | None = None
 
 
 class Tally(Struct, frozen=True, kw_only=True):
@@ -222,6 +224,7 @@ class PartitionFigures(Struct, frozen=True, kw_only=True):
     """One (partition, incarnation): its row, and what its leases, deductions and returns add up to.
 
     `parked` details have moved the row's figures and watermark, but are in neither tally until a person resolves them.
+    `rebooked` are units in `returns` that the shard took: their orders had been sold under another seq.
     """
 
     row: PartitionRow
@@ -229,13 +232,15 @@ class PartitionFigures(Struct, frozen=True, kw_only=True):
     deductions: Tally
     returns: Tally
     parked: int
+    rebooked: int = 0
 
 
 class LedgerFigures(Struct, frozen=True, kw_only=True):
     """What an audit compares, from one snapshot.
 
     `strays` are leases, deductions and returns of no known partition; `parked` is everything unresolved (of all items:
-    also whole messages); `doubled` counts orders with more than one row, `over_limit` buyers above their item's limit.
+    also whole messages); `doubled` counts orders with more than one row, `over_limit` buyers above their item's limit,
+    `unknown_states` orders and steps of a state or kind that there is not.
     """
 
     items: list[ItemFigures]
@@ -244,6 +249,7 @@ class LedgerFigures(Struct, frozen=True, kw_only=True):
     parked: int
     doubled: int
     over_limit: int
+    unknown_states: int = 0
 
 
 class Ledger(Protocol):
@@ -266,6 +272,7 @@ class Ledger(Protocol):
     async def apply(self, message: Message) -> Applied: ...
     async def park(self, body: bytes, reason: str, now_ms: int) -> None: ...
     async def order(self, item_id: int, order_id: str, buyer_id: str) -> DetailRow | None: ...
+    async def details(self, item_id: int, after: DetailRow | None, limit: int) -> list[DetailRow]: ...
     async def figures(self, item_id: int | None = None) -> LedgerFigures: ...
 
 
@@ -289,7 +296,7 @@ class Broker(Protocol):
     async def close(self) -> None: ...
 
 
-# --- signals: hints between processes that may be lost; whoever sends one repeats it while it is true -----------------
+# --- signals: hints between processes that may be lost; whoever sends one repeats it while it is true ---
 
 
 class Ask(Struct, frozen=True, kw_only=True):
@@ -343,8 +350,9 @@ class Needs(Struct, frozen=True, kw_only=True):
 class News(Struct, frozen=True, kw_only=True):
     """What the workers tell the engines.
 
-    `installed` partitions have new stock; `rearmed` ones may be called again. `available` says of an item how many units
-    are not sold (pool and pre-allocated), in one ledger read made after the `Needs` in `heard` (engine id to `no`).
+    `installed` partitions have new stock; `rearmed` ones may be called again. `available` says of an item how many
+    units are not sold (pool and pre-allocated), in one ledger read made after the `Needs` in `heard` (engine id to
+    `no`).
     """
 
     installed: list[tuple[PartitionRef, int]] = []  # partition, units

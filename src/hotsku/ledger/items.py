@@ -1,0 +1,102 @@
+"""Items: made once, read often."""
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, select
+
+from hotsku.domain.item import Item, ItemSpec, Standing
+from hotsku.errors import IdempotencyConflict, UnknownItem
+from hotsku.ledger import sqlite
+from hotsku.ledger.tables import items, partitions
+
+
+def create_item(connection: Connection, spec: ItemSpec, durability: str, now_ms: int) -> Item:
+    """Make the item and its partitions, or find that it was made the same.
+
+    Raises:
+        IdempotencyConflict: it was made otherwise; names what differs.
+    """
+    known = item_where(connection, items.c.sku == spec.sku)
+    if known is not None:
+        _check_same(known.spec, spec)
+        return known
+    connection.execute(insert(items).values(_values(spec) | {"created_at": now_ms}))
+    item_id = connection.scalars(select(items.c.id).where(items.c.sku == spec.sku)).one()
+    numbers = msgspec.json.encode(list(range(spec.partitions))).decode()
+    connection.execute(sqlite.INSERT_PARTITIONS, {"item_id": item_id, "durability": durability, "numbers": numbers})
+    return Item(item_id, spec)
+
+
+def item_where(connection: Connection, condition: ColumnElement[bool]) -> Item | None:
+    """The one item that fits, if any."""
+    row = connection.execute(select(items).where(condition)).mappings().one_or_none()
+    return None if row is None else _item(row)
+
+
+def list_items(connection: Connection, after: str | None, limit: int) -> list[Item]:
+    """Up to `limit` items in the order of their SKUs, after the SKU `after`."""
+    query = select(items).order_by(items.c.sku).limit(limit)
+    if after is not None:
+        query = query.where(items.c.sku > after)
+    return [_item(row) for row in connection.execute(query).mappings()]
+
+
+def standing(connection: Connection, item_id: int) -> Standing:
+    """The item's figures, in one statement.
+
+    Raises:
+        UnknownItem: there is none.
+    """
+    preallocated = func.sum(partitions.c.granted - partitions.c.applied - partitions.c.returned)
+    query = (
+        select(items.c.total, items.c.pool, preallocated, func.sum(partitions.c.applied))
+        .join_from(items, partitions, partitions.c.item_id == items.c.id)
+        .where(items.c.id == item_id)
+        .group_by(items.c.id)
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise UnknownItem(f"#{item_id}")
+    return Standing(*(int(figure) for figure in row))
+
+
+def _values(spec: ItemSpec) -> dict[str, object]:
+    return {
+        "sku": spec.sku,
+        "total": spec.total,
+        "pool": spec.total,
+        "partitions": spec.partitions,
+        "limit_per_buyer": spec.limit_per_buyer,
+        "opens_at": spec.opens_at_ms,
+        "closes_at": spec.closes_at_ms,
+        "hold_ttl_ms": spec.hold_ttl_ms,
+        "routing": spec.routing,
+        "refund_restores_limit": spec.refund_restores_limit,
+        "state": "open",
+    }
+
+
+def _item(row: RowMapping) -> Item:
+    spec = ItemSpec(
+        sku=row["sku"],
+        total=row["total"],
+        partitions=row["partitions"],
+        limit_per_buyer=row["limit_per_buyer"],
+        opens_at_ms=row["opens_at"],
+        closes_at_ms=row["closes_at"],
+        hold_ttl_ms=row["hold_ttl_ms"],
+        routing=row["routing"],
+        refund_restores_limit=row["refund_restores_limit"],
+    )
+    return Item(row["id"], spec)
+
+
+def _check_same(known: ItemSpec, asked: ItemSpec) -> None:
+    differing = [name for name in ItemSpec.__struct_fields__ if getattr(known, name) != getattr(asked, name)]
+    if differing:
+        parts = ", ".join(_difference(name, getattr(known, name), getattr(asked, name)) for name in differing)
+        raise IdempotencyConflict(f"the item {known.sku!r} exists with other figures: {parts}")
+
+
+def _difference(name: str, known: object, asked: object) -> str:
+    # Callers gave times and durations of their own types, not these milliseconds.
+    return f"another {name.removesuffix('_ms')}" if name.endswith("_ms") else f"{name} is {known}, not {asked}"

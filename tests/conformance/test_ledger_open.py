@@ -1,0 +1,114 @@
+"""Opening a ledger: it is made where it is absent, and a fault says in one line what to do."""
+
+import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from threading import Event as Flag
+
+import pytest
+from tests.support.ledger import NOW, StillClock, open_at, spec
+
+from hotsku.errors import BackendUnavailable, HotSKUError, InvalidSettings
+from hotsku.ledger import open_ledger
+from hotsku.ledger.threads import Threads, Urgency
+
+pytestmark = pytest.mark.anyio
+
+
+def _open(url: str) -> None:
+    open_ledger(url, clock=StillClock(), token_hex=lambda _: "00112233aa").close_now()
+
+
+async def test_a_ledger_keeps_its_id_and_its_items(tmp_path: Path) -> None:
+    first = open_at(tmp_path / "deep" / "folder")
+    item = await first.create_item(spec(), "durable", NOW)
+    await first.close()
+    second = open_at(tmp_path / "deep" / "folder")
+    assert second.ledger_id == first.ledger_id
+    assert await second.item("sneaker") == item
+    await second.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "nonsense", "oracle://host/db", "sqlite://", "sqlite:///:memory:", "sqlite:///file:x?uri=true", "mysql:/x"],
+)
+def test_a_url_of_no_known_kind_is_refused(url: str) -> None:
+    _is_one_line(url, InvalidSettings)
+
+
+def test_a_path_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "text.db").write_text("this is not a database, whatever it is called\n" * 100)
+    for path in ("file/ledger.db", "file/deep/ledger.db", "text.db", "."):
+        message = _is_one_line(f"sqlite:///{tmp_path}/{path}", InvalidSettings)
+        assert str(tmp_path) in message
+        assert "can be written" in message
+
+
+def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    open_at(tmp_path).close_now()
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert "upgrade hotsku" in _is_one_line(f"sqlite:///{tmp_path}/ledger.db", BackendUnavailable)
+
+
+def test_a_migration_that_was_cut_off_is_made_again(tmp_path: Path) -> None:
+    def cut(_: int) -> str:
+        raise RuntimeError("the end")
+
+    with pytest.raises(RuntimeError, match="the end"):
+        open_ledger(f"sqlite:///{tmp_path}/ledger.db", clock=StillClock(), token_hex=cut)
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    open_at(tmp_path).close_now()
+
+
+def test_many_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        ledgers = list(pool.map(lambda _: open_at(tmp_path), range(8)))
+    assert len({ledger.ledger_id for ledger in ledgers}) == 1
+    for ledger in ledgers:
+        ledger.close_now()
+
+
+async def test_a_closed_ledger_says_so(tmp_path: Path) -> None:
+    ledger = open_at(tmp_path)
+    await ledger.close()
+    await ledger.close()
+    for call in (ledger.items(None, 1), ledger.create_item(spec(), "durable", NOW)):
+        with pytest.raises(BackendUnavailable, match="closed"):
+            await call
+
+
+async def test_waiting_leases_go_before_waiting_messages() -> None:
+    threads, gate, done = Threads(1), Flag(), list[str]()
+    blocker = asyncio.ensure_future(threads.write(Urgency.APPLY, lambda: gate.wait(10)))
+    await asyncio.sleep(0)
+    waiting = [
+        asyncio.ensure_future(threads.write(urgency, lambda name=name: done.append(name)))  # type: ignore[misc]
+        for urgency, name in [
+            (Urgency.APPLY, "apply 1"),
+            (Urgency.APPLY, "apply 2"),
+            (Urgency.CHANGE, "item"),
+            (Urgency.LEASE, "lease 1"),
+            (Urgency.LEASE, "lease 2"),
+        ]
+    ]
+    cancelled = asyncio.ensure_future(threads.write(Urgency.LEASE, lambda: done.append("cancelled")))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(blocker, *waiting)
+    assert done == ["lease 1", "lease 2", "item", "apply 1", "apply 2"]
+    threads.close()
+
+
+def _is_one_line(url: str, kind: type[HotSKUError]) -> str:
+    with pytest.raises(kind) as caught:
+        _open(url)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
