@@ -147,6 +147,11 @@ class WireShard:
         record = cast("bytes | None", await self._send("HGET", self._partition(ref).orders, field))
         return None if record is None else parse_record(record)
 
+    async def bought(self, ref: PartitionRef) -> list[int]:
+        """The units of each of the partition's buyers (none where its item has no limit), in no order; for audits."""
+        units = cast(list[bytes], await self._send("HVALS", self._partition(ref).buyers))
+        return [int(each) for each in units]
+
     async def durability(self) -> Durability:
         """What the server's settings and role promise now."""
         flat = cast(list[bytes], await self._send("CONFIG", "GET", "append*", "no-appendfsync-on-rewrite"))
