@@ -1,7 +1,7 @@
 """What an audit says: equations with both of their sides, and the report that holds them.
 
-`hotsku.domain.equations` writes the equations; this module keeps a report of many items small. An equation that holds for
-every partition of an item is told once, both sides summed; one that fails is told for itself.
+`hotsku.domain.equations` writes the equations; this module keeps a report of many items small. An equation that
+holds is told once for all partitions of an item, both sides summed; one that fails is told for itself.
 """
 
 from collections.abc import Iterable, Mapping
@@ -127,8 +127,9 @@ def at_most(name: str, words: str, left: Terms, right: Terms) -> Equation:
 
 
 def side_text(terms: Terms) -> str:
-    """One side for people: "9,500 pool + 470 pre-allocated + 30 sold"."""
-    return " + ".join(f"{value:,} {name}" for name, value in terms.items()) or "0"
+    """One side for people: "9,500 pool + 470 pre-allocated + 30 sold"; terms of 0 are left out where others are not."""
+    shown = {name: value for name, value in terms.items() if value} or dict(list(terms.items())[:1])
+    return " + ".join(f"{value:,} {name}" for name, value in shown.items()) or "0"
 
 
 def _summed(one: Equation, other: Equation) -> Equation:

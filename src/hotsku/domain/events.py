@@ -1,7 +1,8 @@
 """Events, and the message that carries a partition's next events to the ledger and to every subscriber.
 
 A message is one JSON object (`version` 1). `events` is kept as the raw JSON text, so that the ledger can hand it to SQL
-as it is; `crc32` is the CRC-32 of exactly those bytes.
+as it is. `crc32` is the CRC-32 of the words `ledger_id sku item_id partition incarnation first_seq last_seq`, each with
+a space behind it, and exactly the bytes of `events`: a message that names another partition is as corrupt as any.
 """
 
 from enum import StrEnum
@@ -100,6 +101,9 @@ class CorruptMessage(ValueError):
     """The bytes are not a message, or not the bytes that were sent."""
 
 
+# Bytes that are no UTF-8 are not an error of msgspec's own.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+
 _unpack = msgspec.msgpack.Decoder(list[str | int]).decode
 _encoder = msgspec.json.Encoder()
 _decode_message = msgspec.json.Decoder(Message).decode
@@ -108,21 +112,19 @@ _decode_events = msgspec.json.Decoder(list[Event]).decode
 
 def encode_message(ledger_id: str, sku: str, ref: PartitionRef, incarnation: int, events: list[Event]) -> bytes:
     """The message that carries `events`, which are consecutive and at least one."""
-    raw = _encoder.encode(events)
-    return _encoder.encode(
-        Message(
-            version=MESSAGE_VERSION,
-            ledger_id=ledger_id,
-            item_id=ref.item_id,
-            sku=sku,
-            partition=ref.partition,
-            incarnation=incarnation,
-            first_seq=events[0].seq,
-            last_seq=events[-1].seq,
-            crc32=crc32(raw),
-            events=Raw(raw),
-        )
+    message = Message(
+        version=MESSAGE_VERSION,
+        ledger_id=ledger_id,
+        item_id=ref.item_id,
+        sku=sku,
+        partition=ref.partition,
+        incarnation=incarnation,
+        first_seq=events[0].seq,
+        last_seq=events[-1].seq,
+        crc32=0,
+        events=Raw(_encoder.encode(events)),
     )
+    return _encoder.encode(msgspec.structs.replace(message, crc32=_checksum(message)))
 
 
 def decode_message(body: bytes) -> Message:
@@ -133,11 +135,11 @@ def decode_message(body: bytes) -> Message:
     """
     try:
         message = _decode_message(body)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise CorruptMessage(str(error)) from error
     if message.version != MESSAGE_VERSION:
         raise CorruptMessage(f"version {message.version}, not {MESSAGE_VERSION}")
-    if crc32(bytes(message.events)) != message.crc32:
+    if message.crc32 != _checksum(message):
         raise CorruptMessage("the checksum does not hold")
     return message
 
@@ -150,8 +152,14 @@ def decode_events(message: Message) -> list[Event]:
     """
     try:
         events = _decode_events(message.events)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise CorruptMessage(str(error)) from error
     if [event.seq for event in events] != list(range(message.first_seq, message.last_seq + 1)):
         raise CorruptMessage("the events are not numbered from first_seq to last_seq")
     return events
+
+
+def _checksum(message: Message) -> int:
+    m = message
+    head = f"{m.ledger_id} {m.sku} {m.item_id} {m.partition} {m.incarnation} {m.first_seq} {m.last_seq} "
+    return crc32(bytes(m.events), crc32(head.encode()))

@@ -1,7 +1,7 @@
 """How much stock goes where: lease sizes, switch thresholds, and the rounds that serve dry partitions. All pure.
 
-Stock moves to demand. A partition that sells gets leases ahead of its demand (`lease_size`); one that ran dry asks, and a
-round (`plan_round`) serves the asks from the pool, or reclaims units from the richest partitions so that the next can.
+Stock moves to demand. A partition that sells gets leases ahead of its demand (`lease_size`); one that ran dry asks, and
+a round (`plan_round`) serves the asks from the pool, or reclaims from the richest partitions so that the next can.
 """
 
 from collections import deque
@@ -111,7 +111,7 @@ def merge_needs(needs: Iterable[Need]) -> list[Need]:
 
 
 def plan_round(pool: int, returning: int, needs: Sequence[Need], holdings: Sequence[Holding]) -> Round:
-    """Serve the needs from the pool; where it can serve none, reclaim for the smallest of them.
+    """Serve the needs from the pool; where it can serve none, reclaim for the smallest of them that this can serve.
 
     Args:
         pool: units in the pool.
@@ -120,13 +120,18 @@ def plan_round(pool: int, returning: int, needs: Sequence[Need], holdings: Seque
         holdings: every partition of the item.
     """
     grants = _grant(pool, needs)
-    if grants or not needs:
+    if grants:
         return Round(grants, {})
-    target = min(needs, key=lambda need: (need.smallest, -need.age_ms))
-    if pool + returning >= target.smallest:
-        return Round({}, {})  # enough is on its way
-    wanted = sum(need.waiting for need in needs) - pool - returning
-    return Round({}, _reclaim(target, target.smallest - pool - returning, wanted, needs, holdings))
+    coming = pool + returning
+    wanted = sum(need.waiting for need in needs) - coming
+    # A need that is out of reach (what it lacks is protected, or fenced) must not keep the larger ones waiting.
+    for target in sorted(needs, key=lambda need: (need.smallest, -need.age_ms)):
+        if coming >= target.smallest:
+            break  # enough is on its way
+        reclaims = _reclaim(target, target.smallest - coming, wanted, needs, holdings)
+        if reclaims:
+            return Round({}, reclaims)
+    return Round({}, {})
 
 
 def _grant(pool: int, needs: Sequence[Need]) -> dict[PartitionRef, int]:

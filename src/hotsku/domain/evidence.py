@@ -1,0 +1,131 @@
+"""The figures that an audit compares, of the ledger and the shards, read while both may move.
+
+A partition's figures are read in this order: a status `before`, the ledger's rows, the stream, a status `after`.
+"""
+
+from msgspec import Struct
+
+
+class Memory(Struct, frozen=True, kw_only=True):
+    """A partition as its shard has it, read at one instant; `incarnation` 0: the shard does not have it.
+
+    `armed_incarnation` and `armed_seq` are None where its fence is not armed.
+    """
+
+    incarnation: int = 0
+    seq: int = 0
+    armed_incarnation: int | None = None
+    armed_seq: int | None = None
+    stream_seq: int = 0
+    left_a: int = 0
+    left_b: int = 0
+    installed: int = 0
+    taken: int = 0
+    returned: int = 0
+    lease_no: int = 0
+    trimmed: int = 0
+    orders: int = 0
+
+
+class Rows(Struct, frozen=True, kw_only=True):
+    """Rows counted in the ledger: how many, their units, the highest number (of a lease) or seq."""
+
+    count: int = 0
+    quantity: int = 0
+    last: int = 0
+
+
+class Booked(Struct, frozen=True, kw_only=True):
+    """One (partition, incarnation) as the ledger has it: its row, and what its leases and events add up to.
+
+    `rebooked` units are in `returns`, though the shard took them: their orders had been sold under another seq.
+    `parked` events moved the figures, but have no row.
+    """
+
+    partition: int
+    incarnation: int
+    state: str
+    lease_no: int
+    granted: int
+    applied: int
+    returned: int
+    watermark: int
+    leases: Rows
+    deductions: Rows
+    returns: Rows
+    rebooked: int = 0
+    parked: int = 0
+
+    @property
+    def preallocated(self) -> int:
+        return self.granted - self.applied - self.returned
+
+
+class Bought(Struct, frozen=True):
+    """What a partition's buyers have by its shard's count: units in all, and the most that one has."""
+
+    units: int
+    most: int
+
+
+class Live(Struct, frozen=True, kw_only=True):
+    """A partition in its latest incarnation, on both sides.
+
+    Attributes:
+        on_the_way: the ledger's leases that the shard had not installed `before`.
+        stream: (first, last) seq of every entry after the ledger's watermark, up to the seq of `before`.
+        earlier: deductions of earlier incarnations, whose orders the shard has too.
+        fence: state in the ledger, incarnation there, and the shard's status read after them, where a fence was looked
+            at again; None: as `booked` and `after` say.
+        bought: the buyers' counts, read where the partition stood still.
+    """
+
+    booked: Booked
+    before: Memory
+    after: Memory
+    on_the_way: Rows = Rows()
+    stream: list[tuple[int, int]] = []
+    earlier: Rows = Rows()
+    fence: tuple[str, int, Memory] | None = None
+    bought: Bought | None = None
+
+    @property
+    def same_incarnation(self) -> bool:
+        return self.before.incarnation == self.booked.incarnation == self.after.incarnation
+
+    @property
+    def unbegun(self) -> bool:
+        """It was never leased to, and its shard does not have it yet."""
+        return self.booked.state == "new" and self.after.incarnation == 0
+
+    @property
+    def at_rest(self) -> bool:
+        """It stood still, and the ledger has all of its events."""
+        if self.unbegun:
+            return True
+        return self.same_incarnation and self.before == self.after and self.after.seq == self.booked.watermark
+
+
+class ItemEvidence(Struct, frozen=True, kw_only=True):
+    """One item: its row in the ledger, all its (partition, incarnation) rows, and the latest ones on both sides."""
+
+    sku: str
+    total: int
+    pool: int
+    booked: list[Booked]
+    live: list[Live]
+    limit_per_buyer: int | None = None
+
+    @property
+    def at_rest(self) -> bool:
+        return all(live.at_rest for live in self.live)
+
+
+class LedgerWide(Struct, frozen=True, kw_only=True):
+    """Rows that should not be, counted over all that the audit is about."""
+
+    strays: int
+    doubled: int
+    unknown_states: int
+    over_limit: int
+    parked: int

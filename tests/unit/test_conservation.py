@@ -1,0 +1,272 @@
+"""The equations: they hold for every consistent reading, and no single wrong figure passes."""
+
+from collections.abc import Callable
+from io import StringIO
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from rich.console import Console
+
+from hotsku.cli.audit_table import print_audit
+from hotsku.domain.conservation import AuditReport, Equation, Findings, equal
+from hotsku.domain.equations import item_equations, ledger_equations
+from hotsku.domain.evidence import Booked, Bought, ItemEvidence, LedgerWide, Live, Memory, Rows
+
+SOUND = LedgerWide(strays=0, doubled=0, unknown_states=0, over_limit=0, parked=0)
+LIMIT = 5
+TOTAL = 10**6
+
+# What happens to a partition: +q leases q units (installed at once), 0 takes 1 unit, -q gives q units back.
+Life = list[int]
+lives = st.lists(st.integers(-3, 9), min_size=1, max_size=30).map(lambda life: [200, *life, 0, -1, 5])
+
+
+def memory(life: Life, trimmed: int = 0) -> Memory:
+    """The shard after so much of a life."""
+    installed, taken = sum(q for q in life if q > 0), life.count(0)
+    returned, seq = -sum(q for q in life if q < 0), sum(q <= 0 for q in life)
+    left = installed - taken - returned
+    return Memory(
+        incarnation=1,
+        armed_incarnation=1,
+        seq=seq,
+        armed_seq=seq,
+        stream_seq=seq,
+        left_a=left // 2,
+        left_b=left - left // 2,
+        installed=installed,
+        taken=taken,
+        returned=returned,
+        lease_no=sum(q > 0 for q in life),
+        trimmed=trimmed,
+        orders=taken,
+    )
+
+
+def booked(life: Life, watermark: int) -> Booked:
+    """The ledger, with the leases of a life and its first events."""
+    events = [q for q in life if q <= 0][:watermark]
+    leases = [q for q in life if q > 0]
+    takes, returns = events.count(0), [-q for q in events if q]
+    return Booked(
+        partition=0,
+        incarnation=1,
+        state="open",
+        lease_no=len(leases),
+        granted=sum(leases),
+        applied=takes,
+        returned=sum(returns),
+        watermark=watermark,
+        leases=Rows(count=len(leases), quantity=sum(leases), last=len(leases)),
+        deductions=Rows(
+            count=takes, quantity=takes, last=max((n for n, q in enumerate(events, 1) if not q), default=0)
+        ),
+        returns=Rows(
+            count=len(returns), quantity=sum(returns), last=max((n for n, q in enumerate(events, 1) if q), default=0)
+        ),
+    )
+
+
+def item(live: Live) -> ItemEvidence:
+    pool = TOTAL - live.booked.granted + live.booked.returned
+    return ItemEvidence(sku="s", total=TOTAL, pool=pool, limit_per_buyer=LIMIT, booked=[live.booked], live=[live])
+
+
+def at_rest(life: Life) -> Live:
+    status = memory(life)
+    status = replace(status, trimmed=status.seq)
+    return Live(booked=booked(life, status.seq), before=status, after=status, bought=Bought(status.taken, 1))
+
+
+@st.composite
+def moving(draw: st.DrawFn) -> Live:
+    """A reading of a partition that sells, is leased to, applied and trimmed meanwhile."""
+    life = draw(lives)
+    first = draw(st.integers(1, len(life)))
+    leased = draw(st.integers(first, len(life)))
+    before, end = memory(life[:first]), memory(life)
+    watermark = draw(st.integers(0, memory(life[:leased]).seq))
+    trimmed = draw(st.integers(watermark, end.seq))
+    coming = [q for q in life[first:leased] if q > 0]
+    gone = draw(st.integers(watermark, trimmed))  # by the time that the stream was read
+    return Live(
+        booked=booked(life[:leased], watermark),
+        before=replace(before, trimmed=draw(st.integers(0, min(watermark, before.seq)))),
+        after=replace(end, trimmed=trimmed),
+        on_the_way=Rows(count=len(coming), quantity=sum(coming)),
+        stream=[(seq, seq) for seq in range(gone + 1, before.seq + 1)],
+    )
+
+
+def failing(evidence: ItemEvidence) -> set[str]:
+    return {equation.name for equation in item_equations(evidence) if not equation.holds}
+
+
+@given(moving())
+def test_every_reading_of_a_moving_partition_holds(live: Live) -> None:
+    assert failing(item(live)) == set()
+
+
+@given(lives)
+def test_every_reading_at_rest_holds(life: Life) -> None:
+    evidence = item(at_rest(life))
+    assert evidence.at_rest
+    assert failing(evidence) == set()
+
+
+@given(moving(), st.data())
+def test_no_event_can_leave_the_stream_before_the_ledger_has_it(live: Live, data: st.DataObject) -> None:
+    missing = [run for run in live.stream if run[0] > max(live.after.trimmed, live.booked.watermark)]
+    if missing:
+        lost = data.draw(st.sampled_from(missing))
+        assert failing(item(replace(live, stream=[run for run in live.stream if run != lost]))) == {"I10"}
+
+
+MEMORY = [name for name in Memory.__struct_fields__ if name != "trimmed"]
+BOOKED = ["lease_no", "granted", "applied", "returned", "watermark", "rebooked", "parked"]
+ROWS = [(rows, name) for rows in ("leases", "deductions", "returns") for name in ("count", "quantity")]
+
+amounts = st.integers(-50, 50).filter(bool)
+
+
+@pytest.mark.parametrize("name", MEMORY)
+@given(lives, amounts)
+def test_no_wrong_figure_of_the_shard_passes(name: str, life: Life, by: int) -> None:
+    live = at_rest(life)
+    wrong = replace(live.after, **{name: getattr(live.after, name) + by})
+    assert failing(item(replace(live, before=wrong, after=wrong)))
+
+
+@pytest.mark.parametrize("name", BOOKED)
+@given(lives, amounts)
+def test_no_wrong_figure_of_the_ledger_passes(name: str, life: Life, by: int) -> None:
+    live = at_rest(life)
+    wrong = replace(live.booked, **{name: getattr(live.booked, name) + by})
+    assert failing(replace(item(live), booked=[wrong], live=[replace(live, booked=wrong)]))
+
+
+@pytest.mark.parametrize(("rows", "name"), ROWS)
+@given(lives, amounts)
+def test_no_wrong_row_passes(rows: str, name: str, life: Life, by: int) -> None:
+    live = at_rest(life)
+    tally = getattr(live.booked, rows)
+    wrong = replace(live.booked, **{rows: replace(tally, **{name: getattr(tally, name) + by})})
+    assert failing(replace(item(live), booked=[wrong], live=[replace(live, booked=wrong)]))
+
+
+@pytest.mark.parametrize("name", ["total", "pool"])
+@given(lives, amounts)
+def test_no_wrong_figure_of_the_item_passes(name: str, life: Life, by: int) -> None:
+    evidence = item(at_rest(life))
+    assert "I2" in failing(replace(evidence, **{name: getattr(evidence, name) + by}))
+
+
+CHANGES: list[tuple[Callable[[Live], Live], set[str]]] = [
+    (lambda live: replace(live, booked=replace(live.booked, state="fenced")), {"I8"}),
+    (lambda live: replace(live, after=replace(live.after, armed_incarnation=None, armed_seq=None)), {"I8"}),
+    (lambda live: replace(live, after=Memory()), {"I8"}),
+    (lambda live: replace(live, bought=Bought(live.after.taken, LIMIT + 1)), {"limit"}),
+    (lambda live: replace(live, bought=Bought(live.after.taken + 1, 1)), {"limit"}),
+    (lambda live: replace(live, on_the_way=Rows(count=1, quantity=1)), {"leases", "I11"}),
+    (lambda live: replace(live, earlier=Rows(count=1)), {"I10", "I11"}),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), CHANGES)
+def test_what_else_may_be_wrong_is_told(change: Callable[[Live], Live], told: set[str]) -> None:
+    live = change(at_rest([100, 0, 0, -3]))
+    assert failing(item(live)) == told
+
+
+def test_a_fence_that_was_looked_at_again_counts_as_it_is_now() -> None:
+    live = at_rest([100, 0])
+    unarmed = replace(live.after, armed_incarnation=None, armed_seq=None)
+    assert failing(item(replace(live, after=unarmed, fence=("open", 1, live.after)))) == set()
+    assert failing(item(replace(live, fence=("open", 1, unarmed)))) == {"I8"}
+
+
+def test_a_rebooked_order_was_taken_on_the_shard_and_returned_in_the_ledger() -> None:
+    live = at_rest([100, 0, 0])
+    row = replace(
+        live.booked,
+        applied=1,
+        returned=1,
+        rebooked=1,
+        deductions=Rows(count=1, quantity=1, last=1),
+        returns=Rows(count=1, quantity=1, last=2),
+    )
+    once = replace(live.after, orders=1)
+    assert failing(item(replace(live, booked=row, before=once, after=once))) == set()
+
+
+@pytest.mark.parametrize("name", LedgerWide.__struct_fields__)
+def test_nothing_may_be_astray_in_the_ledger(name: str) -> None:
+    assert all(equation.holds for equation in ledger_equations(SOUND))
+    assert [e.holds for e in ledger_equations(replace(SOUND, **{name: 1}))].count(False) == 1
+
+
+def report(items: int, wrong: int | None = None) -> AuditReport:
+    """One of `items` items of two partitions; `wrong` names an item whose two partitions fail I6."""
+    findings = Findings(items)
+    for number in range(items):
+        for partition in range(2):
+            right = 3 if number == wrong else 2
+            equation = equal("I6", "the buckets add up", {"left": 1, "taken": 1}, {"installed": right})
+            findings.add([replace(equation, item=f"item-{number}", partition=partition, incarnation=1)])
+    return findings.report(at_rest=True, partitions=2 * items)
+
+
+def test_what_holds_is_summed_and_what_fails_is_told_in_full() -> None:
+    one = report(3, wrong=1)
+    assert not one.ok
+    assert (one.checked, one.failed, one.items, one.partitions) == (6, 2, 3, 6)
+    assert [(e.item, e.partition, e.count, e.sides, e.holds) for e in one.equations] == [
+        ("item-0", None, 2, (4, 4), True),
+        ("item-1", 0, 1, (2, 3), False),
+        ("item-1", 1, 1, (2, 3), False),
+        ("item-2", None, 2, (4, 4), True),
+    ]
+    assert one.problems == one.equations[1:3]
+    assert str(one.problems[0]) == "I6 item-1 partition 0: 1 left + 1 taken = 3 installed"
+
+
+def test_of_many_items_what_holds_is_summed_over_all() -> None:
+    many = report(1_000)
+    assert [(e.item, e.count, e.left) for e in many.equations] == [(None, 2_000, {"left": 2_000, "taken": 2_000})]
+
+
+def test_a_report_survives_json() -> None:
+    one = report(3, wrong=1)
+    assert msgspec.json.decode(msgspec.json.encode(one), type=AuditReport) == one
+
+
+def printed(one: AuditReport) -> str:
+    console = Console(file=StringIO(), width=160)
+    print_audit(one, console)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def test_the_table_shows_both_sides_and_ends_with_the_verdict() -> None:
+    lines = printed(report(3, wrong=1)).splitlines()
+    assert lines[-1] == "audit: FAILED, 2 equations"
+    assert sum("✗" in line and "1 left + 1 taken = 2" in line and "3 installed" in line for line in lines) == 2
+    assert printed(report(1)).splitlines()[-1] == "audit: ok"
+
+
+def test_an_audit_of_a_moving_sale_says_so() -> None:
+    assert "not at rest" in printed(replace(report(1), at_rest=False))
+    assert "not at rest" not in printed(report(1))
+
+
+def test_hundreds_of_problems_are_not_all_printed() -> None:
+    problem = replace(equal("I8", "armed", {"stored": 1}, {"armed": 0}), item="x")
+    findings = Findings(1)
+    findings.add([problem] * 300)
+    text = printed(findings.report(at_rest=True, partitions=300))
+    assert len(text.splitlines()) < 60
+    assert "250 more" in text
+    assert isinstance(problem, Equation)
