@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from hotsku.domain.item import Item
 from hotsku.domain.leasing import share, switch_threshold
-from hotsku.ports import Clock, Grant, Ledger, Lease, PartitionRow, Shard
+from hotsku.ports import Clock, Grant, Lease, Ledger, PartitionRow, Shard
 
 _BUCKETS = 2
 

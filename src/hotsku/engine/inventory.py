@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Self, TypeVar
 
 from hotsku.domain.conservation import AuditReport
 from hotsku.domain.deduction import Deduction, Order, OrderState, Outcome
@@ -18,6 +19,8 @@ from hotsku.engine.views import ItemView, PartitionView, item_view, partition_vi
 from hotsku.errors import BackendUnavailable, HotSKUError, InvalidRequest, UnknownItem
 from hotsku.ports import Clock, Fenced, Ledger, Lost, Shard, Signals, Stale, Work
 from hotsku.stocking import open_item
+
+T = TypeVar("T")
 
 _DEFAULT_HOLD_TTL = timedelta(minutes=15)
 _CLOSE_PATIENCE_S = 10.0
@@ -53,6 +56,9 @@ class Inventory:
         self._durability = durability
         self._audit = audit
         self._ticker: asyncio.Task[None] | None = None
+        self._open_calls = 0
+        self._all_answered = asyncio.Event()
+        self._all_answered.set()
 
     async def __aenter__(self) -> Self:
         self._signals.subscribe(news=self._paths.hear)
@@ -69,7 +75,7 @@ class Inventory:
             self._ticker.cancel()
         self._signals.publish(Work(flush=[path.ref for path in self._paths.all_partitions() if path.seq]))
 
-    # --- selling -------------------------------------------------------------------------------------------------------
+    # --- selling ---
 
     async def deduct(
         self, sku: str, quantity: int = 1, *, order_id: str | None = None, buyer_id: str = ""
@@ -77,8 +83,8 @@ class Inventory:
         """Sell `quantity` units of an item to an order, once, however often the order is sent.
 
         Args:
-            order_id: with `buyer_id`, the idempotency key within the item. Without it the engine mints one, and the answer
-                has it; such a call cannot be repeated.
+            order_id: with `buyer_id`, the idempotency key within the item. Without it the engine mints one, and the
+                answer has it; such a call cannot be repeated.
             buyer_id: required where the item has a limit per buyer.
 
         Returns:
@@ -95,11 +101,9 @@ class Inventory:
         order_id, partition = self._route(path, order_id, buyer_id, quantity)
         future: asyncio.Future[Deduction] = asyncio.get_running_loop().create_future()
         path.partitions[partition].submit(
-            Request(
-                order_field(order_id, buyer_id), order_id, buyer_id, quantity, future, self._clock.monotonic_ms()
-            )
+            Request(order_field(order_id, buyer_id), order_id, buyer_id, quantity, future, self._clock.monotonic_ms())
         )
-        return await future
+        return await self._answer(future)
 
     async def deduct_many(
         self, sku: str, orders: Sequence[Order | Mapping[str, object]]
@@ -130,7 +134,7 @@ class Inventory:
         for partition, requests in zip(path.partitions, homes, strict=True):
             if requests:
                 partition.submit_many(requests)
-        await done
+        await self._answer(done)
         return [answer for answer in bulk.answers if answer is not None]
 
     async def order(self, sku: str, order_id: str, buyer_id: str = "") -> Deduction:
@@ -154,7 +158,7 @@ class Inventory:
             partition=partition,
         )
 
-    # --- items ---------------------------------------------------------------------------------------------------------
+    # --- items ---
 
     async def create_item(
         self,
@@ -229,7 +233,7 @@ class Inventory:
         """Check every equation of conservation, for one item or for all. Safe while a sale runs."""
         return await self._audit(None if sku is None else (await self._known_item(sku)).id)
 
-    # --- inside --------------------------------------------------------------------------------------------------------
+    # --- inside ---
 
     def _route(self, path: ItemPath, order_id: str | None, buyer_id: str, quantity: int) -> tuple[str, int]:
         if order_id is not None:
@@ -270,13 +274,20 @@ class Inventory:
                 partition.retry_parked()
             self._board.repeat_asks()
 
-    async def _settle(self) -> None:
+    async def _answer(self, future: "asyncio.Future[T]") -> T:
+        self._open_calls += 1
+        self._all_answered.clear()
         try:
+            return await future
+        finally:
+            self._open_calls -= 1
+            if not self._open_calls:
+                self._all_answered.set()
+
+    async def _settle(self) -> None:
+        with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_PATIENCE_S):
-                while not all(partition.idle for partition in self._paths.all_partitions()):
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
-            pass
+                await self._all_answered.wait()
 
 
 def _why(error: Exception) -> str:

@@ -12,6 +12,7 @@ from hotsku.engine.partition import PartitionPath
 from hotsku.engine.scheduler import Scheduler
 from hotsku.engine.shard_clock import ShardClock
 from hotsku.engine.standing import KnownStanding
+from hotsku.engine.timing import Timing
 from hotsku.errors import UnknownItem
 from hotsku.ports import Clock, Ledger, News, Shard
 from hotsku.stocking import open_item
@@ -39,6 +40,7 @@ class ItemPaths:
         relay_max_events: int,
         draw_id: Callable[[], str],
         pick: Callable[[int], int],
+        timing: Timing = Timing(),  # noqa: B008  # frozen
     ) -> None:
         self._ledger = ledger
         self._shard = shard
@@ -47,6 +49,7 @@ class ItemPaths:
         self._relay_max_events = relay_max_events
         self._draw_id = draw_id
         self._pick = pick
+        self._timing = timing
         self._shard_clock: ShardClock | None = None
         self._by_sku: dict[str, ItemPath] = {}
         self._by_id: dict[int, ItemPath] = {}
@@ -110,6 +113,7 @@ class ItemPaths:
                 board=self._board,
                 relay_max_events=self._relay_max_events,
                 current_incarnation=self._current_incarnation,
+                timing=self._timing,
             )
             for row in sorted(rows, key=lambda row: row.partition)
         ]

@@ -4,12 +4,13 @@
                            ▲              │ dry
                            └── parking ◄──┘
 
-One batch is in flight at a time, and what arrives meanwhile makes the next one. So under `appendfsync always` the fsync is
-shared by the batch (group commit), and under load batches grow by themselves.
+One batch is in flight at a time, and what arrives meanwhile makes the next one. So under `appendfsync always` the fsync
+is shared by the batch (group commit), and under load batches grow by themselves.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -20,16 +21,11 @@ from hotsku.engine.parking import Parking
 from hotsku.engine.request import Request
 from hotsku.engine.shard_clock import ShardClock
 from hotsku.engine.standing import KnownStanding
+from hotsku.engine.timing import Timing
 from hotsku.errors import BackendUnavailable, HotSKUError, IdempotencyConflict, OutcomeUnknown, Overloaded
 from hotsku.ports import Ask, BatchReply, Clock, Fenced, FencedReport, Late, Lost, Refill, Shard, Stale
 
 MAX_BATCH = 1000
-PATIENCE_MS = 5000
-# A batch that reaches the shard later than this does nothing. So an order whose connection broke has a final answer well
-# within its patience.
-CALL_DEADLINE_MS = 2000
-# How far the engine's estimate of the shard's clock may be off.
-_CLOCK_MARGIN_MS = 500
 _RETRY_INTERVAL_S = 0.05
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -54,6 +50,7 @@ class PartitionPath:
         board: NeedsBoard,
         relay_max_events: int,
         current_incarnation: Callable[[PartitionRef], Awaitable[int]],
+        timing: Timing,
     ) -> None:
         """
         Args:
@@ -73,15 +70,12 @@ class PartitionPath:
         self._board = board
         self._relay_max_events = relay_max_events
         self._current_incarnation = current_incarnation
+        self._timing = timing
         self._fresh: list[Request] = []
         self._parking = Parking()
         self._retry_parked = False
         self._running: asyncio.Task[None] | None = None
         self._resume = asyncio.Event()
-
-    @property
-    def idle(self) -> bool:
-        return self._running is None and not self._parking
 
     def submit(self, request: Request) -> None:
         """Take a request; its future will have the answer."""
@@ -115,7 +109,7 @@ class PartitionPath:
 
     def expire(self) -> None:
         """Fail the orders that have waited longer than their patience; call it now and then."""
-        before_ms = self._clock.monotonic_ms() - PATIENCE_MS
+        before_ms = self._clock.monotonic_ms() - self._timing.patience_ms
         for request in self._parking.take_older(before_ms):
             self._give_up(request, Overloaded("no stock came in time; try again"))
         if self._fresh and self._fresh[0].since_ms < before_ms:
@@ -124,7 +118,7 @@ class PartitionPath:
             for request in expired:
                 self._give_up(request, BackendUnavailable(_UNREACHABLE))
 
-    # --- the loop: one batch in flight ---------------------------------------------------------------------------------
+    # --- the loop: one batch in flight ---
 
     def _run(self) -> None:
         if self._running is None:
@@ -161,7 +155,7 @@ class PartitionPath:
 
     async def _attempt(self, batch: list[Request], take: bool, orders: bytes) -> BatchReply | None:
         """Call the shard once. None where the same batch is to be sent again."""
-        deadline_ms = self._shard_clock.in_ms(CALL_DEADLINE_MS)
+        deadline_ms = self._shard_clock.in_ms(self._timing.deadline_ms)
         try:
             reply = await self._shard.deduct(self.ref, self._incarnation, deadline_ms, take, orders)
             if reply.seq_before >= self.seq:
@@ -172,7 +166,7 @@ class PartitionPath:
         except Lost as lost:
             if lost.sent:
                 for request in batch:
-                    request.unknown_until_ms = deadline_ms + _CLOCK_MARGIN_MS
+                    request.unknown_until_ms = deadline_ms + self._timing.margin_ms
         except Stale:
             await self._follow_incarnation()
         except Late:
@@ -180,26 +174,20 @@ class PartitionPath:
         return None
 
     async def _follow_incarnation(self) -> None:
-        try:
+        with suppress(BackendUnavailable):  # then the next attempt is stale as well, and asks again
             self._incarnation, self.seq = await self._current_incarnation(self.ref), 0
-        except BackendUnavailable:
-            pass  # the next attempt is stale as well, and asks again
 
     async def _follow_clock(self) -> None:
-        try:
+        with suppress(Lost, BackendUnavailable):  # then the next attempt is late as well, and asks again
             self._shard_clock.observe(await self._shard.now_ms())
-        except (Lost, BackendUnavailable):
-            pass  # the next attempt is late as well, and asks again
 
     async def _pause(self, batch: list[Request], orders: bytes) -> tuple[list[Request], bytes]:
         """Wait a moment before the batch is sent again. Gives back what still has patience."""
         self._resume.clear()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(_RETRY_INTERVAL_S):
                 await self._resume.wait()
-        except TimeoutError:
-            pass
-        before_ms = self._clock.monotonic_ms() - PATIENCE_MS
+        before_ms = self._clock.monotonic_ms() - self._timing.patience_ms
         waiting = [request for request in batch if request.since_ms >= before_ms]
         if len(waiting) == len(batch):
             return batch, orders
@@ -208,7 +196,7 @@ class PartitionPath:
                 self._give_up(request, BackendUnavailable(_UNREACHABLE))
         return waiting, _pack(waiting)
 
-    # --- answers -------------------------------------------------------------------------------------------------------
+    # --- answers ---
 
     def _answer(self, batch: list[Request], reply: BatchReply, *, parked: bool) -> None:
         self._note(reply)

@@ -26,8 +26,8 @@ class Bulk:
 class Request:
     """One order that waits for its answer.
 
-    `since_ms` is when it came (monotonic). `unknown_until_ms` is the shard's clock up to which an earlier attempt, whose
-    connection broke, may still be carried out: until then a no is not final, for that attempt could sell after it.
+    `since_ms` is when it came (monotonic). `unknown_until_ms` is the shard's clock up to which an earlier attempt,
+    whose connection broke, may still be carried out: until then a no is not final, for that attempt could sell after.
     `told_no` is the number of the first `Needs` that told the workers that it waits.
     """
 

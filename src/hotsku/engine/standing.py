@@ -8,8 +8,8 @@ _TRUSTED_MS = 500
 class KnownStanding:
     """The item's unsold units as a round last published them.
 
-    Unsold units only ever get fewer until some come back, and then `forget` is called. So an order of more than that may
-    be refused at once, without parking, for a short while.
+    Unsold units only ever get fewer until some come back, and then `forget` is called. So an order of more than that
+    may be refused at once, without parking, for a short while.
     """
 
     def __init__(self, clock: Clock) -> None:

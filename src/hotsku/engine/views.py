@@ -34,10 +34,10 @@ class ItemView(Struct, frozen=True, kw_only=True):
 class PartitionView(Struct, frozen=True, kw_only=True):
     """One partition in the registry.
 
-    `state`: "selling"; "exhausted" (nothing left here nor in the pool: off the registry until stock comes back); "fenced"
-    (its shard's memory is not the one that was armed); "new". `left_a`, `left_b`, `active` and `seq` are the shard's;
-    `granted`, `applied`, `returned`, `preallocated` and `watermark` the ledger's. `lag` is how many events the ledger is
-    behind.
+    `state`: "selling"; "exhausted" (nothing left here nor in the pool: off the registry until stock comes back);
+    "fenced" (its shard's memory is not the one that was armed); "new". `left_a`, `left_b`, `active` and `seq` are the
+    shard's; `granted`, `applied`, `returned`, `preallocated` and `watermark` the ledger's. `lag` is how many events the
+    ledger is behind.
     """
 
     sku: str

@@ -1,0 +1,19 @@
+"""How long the engine waits, and for what."""
+
+from msgspec import Struct
+
+
+class Timing(Struct, frozen=True, kw_only=True):
+    """Milliseconds.
+
+    Attributes:
+        patience_ms: how long an order waits, for stock or for the shard, before its caller is told that it could not
+            be served.
+        deadline_ms: a batch that reaches the shard later than this does nothing. It must be well below the patience,
+            so that an order whose connection broke has a final answer in time.
+        margin_ms: how far the shard's clock may go back.
+    """
+
+    patience_ms: int = 5000
+    deadline_ms: int = 2000
+    margin_ms: int = 500
