@@ -1,14 +1,15 @@
 """Watches what must live, and brings it back: within a second, but ever more slowly where it keeps dying."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
+
+from hotsku.log import get_logger
 
 _TICK_S = 0.25
 _SOON_TICKS = 4
 _LONGEST_S = 5.0
 
-_log = logging.getLogger(__name__)
+_log = get_logger("embedded")
 
 
 async def guard(well: Callable[[], bool], heal: Callable[[], Awaitable[None]]) -> None:
@@ -25,7 +26,7 @@ async def guard(well: Callable[[], bool], heal: Callable[[], Awaitable[None]]) -
         try:
             await heal()
         except Exception as error:  # healing runs a callback that is not ours; whatever it raises, try again
-            _log.warning("the embedded stack could not be healed: %s", error)
+            _log.warning("the embedded stack could not be healed", why=str(error))
 
 
 async def _watch(well: Callable[[], bool]) -> int:

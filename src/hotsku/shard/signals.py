@@ -8,10 +8,10 @@ from typing import Generic, TypeVar
 
 import msgspec
 import redis.asyncio
-import structlog
 from redis.exceptions import RedisError
 
 from hotsku.backoff import Backoff, end_if_cancelled
+from hotsku.log import get_logger
 from hotsku.ports import Needs, News, Work
 from hotsku.shard.keys import Keys
 
@@ -21,7 +21,7 @@ _FAULTS = (RedisError, OSError)
 _MOST_QUEUED = 1_000
 
 _encode = msgspec.msgpack.Encoder().encode
-_log = structlog.get_logger("hotsku.signals")
+_log = get_logger("signals")
 
 T = TypeVar("T", Needs, News, Work)
 

@@ -1,0 +1,198 @@
+"""The relay: moves events from the partitions' streams to the broker, until the ledger has them.
+
+Two triggers, each on its own: a count (engines tell when N events have gathered) and a time (whatever waits goes out
+each interval). A flush is a third, for rounds that wait for returned units. What the ledger does not have after a while
+is sent again from its watermark, so nothing depends on the broker or on a signal. Streams are trimmed by the watermark.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+from hotsku.backoff import end_if_cancelled
+from hotsku.domain.events import PartitionRef
+from hotsku.domain.relaying import Progress
+from hotsku.log import get_logger
+from hotsku.ports import Broker, Clock, Fenced, Ledger, Needs, PartitionRow, Shard, Signals, Stale, Work
+from hotsku.workers.publisher import EventsLost, Publisher
+from hotsku.workers.retrying import AWAY, repeat
+from hotsku.workers.tracks import Tracks
+
+# Partitions that are worked on at once: their calls share round trips, and their writes one sync to disk.
+_AT_ONCE = 16
+_CHECKED_AT_ONCE = 32
+_DRAIN_LOOK_S = 0.05
+
+_log = get_logger("relay")
+
+T = TypeVar("T")
+
+
+class Relay:
+    """A role. Two relays at once publish everything twice, which is harmless."""
+
+    name = "relay"
+
+    def __init__(
+        self,
+        shard: Shard,
+        ledger: Ledger,
+        broker: Broker,
+        signals: Signals,
+        clock: Clock,
+        *,
+        interval_ms: int = 1000,
+        upkeep_ms: int = 1000,
+        resend_after_ms: int = 2000,
+    ) -> None:
+        """
+        Args:
+            interval_ms: the time trigger.
+            upkeep_ms: how often the ledger is asked for partitions and watermarks, streams are trimmed, and losses
+                looked for.
+            resend_after_ms: how long a watermark may stand still below what was published.
+        """
+        self._shard = shard
+        self._ledger = ledger
+        self._clock = clock
+        self._publisher = Publisher(shard, ledger, broker, clock)
+        self._interval_s = interval_ms / 1000
+        self._upkeep_s = upkeep_ms / 1000
+        self._tracks = Tracks(clock, resend_after_ms)
+        signals.subscribe(needs=self._hear_needs, work=self._hear_work)
+
+    async def run(self) -> None:
+        """Relay until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(repeat(self.name, self._publish_when_due))
+            group.create_task(repeat(self.name, _paced(self._look_what_waits, self._interval_s)))
+            group.create_task(repeat(self.name, _paced(self._keep_up, self._upkeep_s)))
+
+    async def drain(self, timeout_ms: int) -> list[PartitionRef]:
+        """Publish everything that waits, and wait until the ledger has it (an applier must run somewhere).
+
+        Returns:
+            The partitions whose events are not all in the ledger after `timeout_ms`; none when all is done.
+
+        Raises:
+            Lost, BackendUnavailable: a back end was away all the time, so nobody knows.
+        """
+        deadline_ms = self._clock.monotonic_ms() + timeout_ms
+        left: list[PartitionRef] | None = None
+        while True:
+            try:
+                left = await self._drain_once()
+                if not left:
+                    return []
+            except AWAY:
+                end_if_cancelled()
+                if left is None and self._clock.monotonic_ms() >= deadline_ms:
+                    raise
+            if left is not None and self._clock.monotonic_ms() >= deadline_ms:
+                _log.warning("not everything is in the ledger", partitions=len(left))
+                return left
+            self._tracks.moved.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_DRAIN_LOOK_S):
+                    await self._tracks.moved.wait()
+
+    async def _drain_once(self) -> list[PartitionRef]:
+        self._adopt(await self._ledger.partitions())
+        left = await self._shard.waiting([(t.ref, t.incarnation, t.watermark) for t in self._tracks.all()])
+        self._tracks.make_due(left)
+        await self._publish_due()
+        return left
+
+    # --- the triggers ---
+
+    def _hear_needs(self, needs: Needs) -> None:
+        self._tracks.make_due(counted.ref for counted in needs.counted)
+
+    def _hear_work(self, work: Work) -> None:
+        for ref, incarnation, watermark in work.applied:
+            track = self._tracks.get(ref)
+            if track is not None and track.incarnation == incarnation:
+                self._tracks.reach(track, watermark)
+        self._tracks.make_due(work.flush, first=True)  # somebody waits for these
+
+    async def _look_what_waits(self) -> None:
+        tracks = [(t.ref, t.incarnation, t.published) for t in self._tracks.all()]
+        self._tracks.make_due(await self._shard.waiting(tracks))
+
+    # --- publishing ---
+
+    async def _publish_when_due(self) -> None:
+        await self._tracks.wake.wait()
+        self._tracks.wake.clear()
+        await self._publish_due()
+
+    async def _publish_due(self) -> None:
+        """Publish what is due, as far as the window goes; the rest stays due until the ledger has moved."""
+        while self._tracks.any_due and self._publisher.has_room:
+            refs = self._tracks.take_due(_AT_ONCE)
+            try:
+                await asyncio.gather(*(self._publish(ref) for ref in refs))
+            except BaseException:
+                self._tracks.make_due(refs)  # again, once the back end is there
+                raise
+
+    async def _publish(self, ref: PartitionRef) -> None:
+        track = self._tracks.get(ref) or await self._learn(ref)
+        if track is None:
+            return
+        try:
+            if await self._publisher.publish(track):
+                self._tracks.put_back(track)
+        except EventsLost as error:
+            await self._fence(track, str(error))
+
+    async def _learn(self, ref: PartitionRef) -> Progress | None:
+        row = await self._ledger.partition(ref)
+        return self._tracks.follow(row) if row is not None and row.state == "open" else None
+
+    # --- upkeep ---
+
+    async def _keep_up(self) -> None:
+        rows = await self._ledger.partitions()
+        self._adopt(rows)
+        self._tracks.send_stalled_again()
+        await _in_batches(self._trim, [row for row in rows if row.state == "open"])
+        await _in_batches(self._check, self._tracks.next_in_turn(_CHECKED_AT_ONCE))
+
+    def _adopt(self, rows: Sequence[PartitionRow]) -> None:
+        for track in self._tracks.adopt(rows):
+            self._publisher.forget(track)
+
+    async def _trim(self, row: PartitionRow) -> None:
+        track = self._tracks.get(row.ref)
+        if track is None or track.incarnation != row.incarnation or row.watermark <= track.trimmed:
+            return
+        # A fenced or newer partition is the recoverer's; its stream can wait.
+        with suppress(Fenced, Stale):
+            await self._shard.trim(row.ref, row.incarnation, row.watermark)
+            track.trimmed = row.watermark
+
+    async def _check(self, track: Progress) -> None:
+        try:
+            await self._publisher.check_stream(track)
+        except EventsLost as error:
+            await self._fence(track, str(error))
+
+    async def _fence(self, track: Progress, reason: str) -> None:
+        await self._publisher.fence(track, reason)
+        self._tracks.drop(track)
+        self._publisher.forget(track)
+
+
+async def _in_batches(work: Callable[[T], Awaitable[None]], things: Sequence[T]) -> None:
+    for start in range(0, len(things), _AT_ONCE):
+        await asyncio.gather(*(work(thing) for thing in things[start : start + _AT_ONCE]))
+
+
+def _paced(step: Callable[[], Awaitable[None]], pause_s: float) -> Callable[[], Awaitable[None]]:
+    async def paced() -> None:
+        await step()
+        await asyncio.sleep(pause_s)
+
+    return paced

@@ -1,0 +1,84 @@
+"""What proves that a restarted partition has all that it ever acknowledged."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hotsku.domain.recovery import Evidence, judge_restart
+
+DURABLE = Evidence(
+    ledger_incarnation=1,
+    watermark=80,
+    began_durable=True,
+    incarnation=1,
+    seq=100,
+    stream_seq=100,
+    sealed=None,
+    every_write_synced=True,
+    single_copy=True,
+    acknowledged_seq=100,
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"seq": 80, "stream_seq": 80, "acknowledged_seq": 80},
+        {"seq": 0, "stream_seq": 0, "watermark": 0, "acknowledged_seq": 0},
+        {"began_durable": False, "sealed": 100},
+        {"every_write_synced": False, "sealed": 100},
+        {"single_copy": False, "sealed": 100},
+    ],
+)
+def test_proven(change: dict[str, object]) -> None:
+    assert judge_restart(msgspec.structs.replace(DURABLE, **change)).proven
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"incarnation": 0, "seq": 0, "stream_seq": 0}, "does not have the partition"),
+        ({"incarnation": 2}, "incarnation 2, the ledger 1"),
+        ({"stream_seq": 99}, "stream ends at 99"),
+        ({"watermark": 101}, "the ledger already at 101"),
+        ({"acknowledged_seq": 101}, "101 was acknowledged"),
+        ({"acknowledged_seq": 101, "sealed": 100}, "101 was acknowledged"),
+        ({"began_durable": False}, "durability fast"),
+        ({"began_durable": False, "sealed": 99}, "durability fast"),
+        ({"every_write_synced": False}, "does not sync every write"),
+        ({"single_copy": False}, "not the only copy"),
+    ],
+)
+def test_unproven(change: dict[str, object], reason: str) -> None:
+    verdict = judge_restart(msgspec.structs.replace(DURABLE, **change))
+    assert not verdict.proven
+    assert reason in verdict.reason
+
+
+_SMALL = st.integers(0, 4)
+
+
+@given(
+    st.builds(
+        Evidence,
+        ledger_incarnation=st.integers(1, 2),
+        watermark=_SMALL,
+        began_durable=st.booleans(),
+        incarnation=st.integers(0, 2),
+        seq=_SMALL,
+        stream_seq=_SMALL,
+        sealed=st.none() | _SMALL,
+        every_write_synced=st.booleans(),
+        single_copy=st.booleans(),
+        acknowledged_seq=_SMALL,
+    )
+)
+def test_nothing_that_anyone_counted_on_may_be_missing(evidence: Evidence) -> None:
+    if judge_restart(evidence).proven:
+        assert evidence.incarnation == evidence.ledger_incarnation
+        assert evidence.seq == evidence.stream_seq
+        assert evidence.seq >= max(evidence.watermark, evidence.acknowledged_seq)
+        always_synced = evidence.began_durable and evidence.every_write_synced and evidence.single_copy
+        assert always_synced or evidence.sealed == evidence.seq

@@ -1,0 +1,88 @@
+"""When the relay sends, waits, and sends again."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hotsku.domain.events import Event, EventKind, PartitionRef, decode_message, encode_message
+from hotsku.domain.relaying import MAX_BYTES, MAX_EVENTS, Progress, cut_messages
+
+
+def _progress(watermark: int = 0) -> Progress:
+    return Progress(ref=PartitionRef(1, 0), incarnation=1, watermark=watermark, patience_ms=100.0)
+
+
+def _event(seq: int, id_length: int = 8) -> Event:
+    return Event(
+        seq=seq,
+        kind=EventKind.DEDUCTED,
+        quantity=10**9,
+        at=10**13,
+        order_id="o" * id_length,
+        buyer_id="b" * id_length,
+    )
+
+
+@given(st.integers(0, 12_000), st.integers(1, 64))
+def test_messages_are_whole_and_bounded(count: int, id_length: int) -> None:
+    events = [_event(10**13 + n, id_length) for n in range(count)]
+    runs = list(cut_messages(events))
+    assert [event for run in runs for event in run] == events
+    for run in runs:
+        message = decode_message(encode_message("l", "s", PartitionRef(1, 0), 1, run))
+        assert 0 < len(run) <= MAX_EVENTS
+        assert len(bytes(message.events)) <= MAX_BYTES
+
+
+def test_what_is_in_flight_lands_with_the_watermark() -> None:
+    track = _progress()
+    for last_seq in (10, 20, 30):
+        track.sent(last_seq, 0.0)
+    assert track.reached(20, 1.0)
+    assert list(track.flying) == [30]
+    assert not track.reached(20, 2.0)
+    assert not track.reached(10, 2.0)
+    assert (track.watermark, track.published) == (20, 30)
+
+
+def test_a_message_that_the_ledger_had_before_the_broker_answered_is_not_in_flight() -> None:
+    track = _progress()
+    track.reached(10, 0.0)
+    track.sent(10, 1.0)
+    assert not track.flying
+    assert track.published == 10
+
+
+def test_so_many_messages_and_no_more_are_in_flight() -> None:
+    track = _progress()
+    sent = 0
+    while track.may_send:
+        sent += 1
+        track.sent(sent, 0.0)
+    assert sent == 8
+    track.reached(1, 1.0)
+    assert track.may_send
+
+
+def test_it_sends_again_one_message_at_a_time_and_ever_more_patiently() -> None:
+    track = _progress()
+    now_ms = 0.0
+    for wait_ms in (100, 200, 400, 800):
+        track.sent(10, now_ms)
+        assert not track.stalled(now_ms + wait_ms - 1)
+        now_ms += wait_ms
+        assert track.stalled(now_ms)
+        track.rewind(now_ms)
+        assert track.published == 0
+    track.sent(10, now_ms)
+    before = track.may_send
+    track.reached(10, now_ms)
+    assert (before, track.may_send) == (False, True)
+    assert not track.stalled(now_ms + 10**6)
+
+
+def test_patience_has_an_end() -> None:
+    track = _progress()
+    for _ in range(40):
+        track.rewind(0.0)
+    track.sent(10, 0.0)
+    assert track.stalled(30_000.0)
