@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-import stamina
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from hotsku.errors import BackendUnavailable, ConservationBroken, InvalidSettings
 from hotsku.ledger import sqlite
@@ -62,11 +62,18 @@ class Database:
         self._reader.dispose()
 
     def _run(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+        def attempt() -> T:
+            with engine.begin() as connection:
+                return work(connection)
+
+        retrying = Retrying(
+            retry=retry_if_exception(_may_help),
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_exponential_jitter(multiplier=0.02, max=1.0),
+            reraise=True,
+        )
         with self._plain_faults():
-            for attempt in stamina.retry_context(on=_may_help, attempts=_ATTEMPTS, timeout=None, wait_initial=0.02):
-                with attempt, engine.begin() as connection:
-                    return work(connection)
-        raise AssertionError("the last attempt returns or raises")
+            return retrying(attempt)
 
     @contextmanager
     def _plain_faults(self) -> Iterator[None]:
@@ -87,5 +94,5 @@ class _Unusable(BackendUnavailable):
     """The file itself is the trouble; waiting does not help."""
 
 
-def _may_help(error: Exception) -> bool:
+def _may_help(error: BaseException) -> bool:
     return isinstance(error, LostRace) or sqlite.is_busy(error)
