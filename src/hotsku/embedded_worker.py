@@ -1,0 +1,36 @@
+"""The worker process of an embedded folder: `python -m hotsku.embedded_worker SETTINGS` (JSON). Users start it."""
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+
+import uvloop
+
+from hotsku.app import run_worker
+from hotsku.errors import HotSKUError
+from hotsku.log import get_logger, log_json
+from hotsku.settings import Settings
+
+
+async def _main(settings: Settings) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await run_worker(settings, stop=stop)
+
+
+def main() -> None:
+    """Work until nobody uses the folder."""
+    log_json(logging.INFO)
+    # A Ctrl-C in the terminal of the user that started us is not for us: others may use the folder.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        uvloop.run(_main(Settings(**json.loads(sys.argv[1]))))
+    except HotSKUError as error:
+        get_logger("worker").error("the worker has ended", why=str(error))
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()
