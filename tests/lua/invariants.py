@@ -1,0 +1,42 @@
+"""What must hold of a partition after every call, read from the shard alone."""
+
+from typing import cast
+
+from tests.lua.partition import Partition
+
+
+def check(partition: Partition) -> None:
+    """I6 to I9 of the design, for an armed partition; records and stream agree; no key but its four exists."""
+    status = partition.status()
+    check_stock(partition)
+    assert status["armed_seq"] == status["seq"] == _stream_seq(status), "I7"
+    assert status["armed_incarnation"] == status["incarnation"], "I8"
+    assert 0 <= status["trimmed"] <= status["seq"], "I9"
+    check_stream(partition)
+    check_keys(partition)
+
+
+def check_stock(partition: Partition) -> None:
+    status = partition.status()
+    parts = [status[name] for name in ("left_a", "left_b", "taken", "returned")]
+    assert min(parts) >= 0, "I6"
+    assert sum(parts) == status["installed"], "I6"
+    assert sum(int(record.split(":")[1]) for record in partition.records().values()) == status["taken"]
+
+
+def check_stream(partition: Partition) -> None:
+    """Numbered without a gap from the first entry that the ledger lacks, and never behind what was trimmed."""
+    status = partition.status()
+    seqs = [event.seq for event in partition.events()]
+    assert seqs == list(range(status["seq"] - len(seqs) + 1, status["seq"] + 1))
+    assert len(seqs) >= status["seq"] - status["trimmed"]
+    assert all(entry.last_seq > status["trimmed"] for entry in partition.entries())
+
+
+def check_keys(partition: Partition) -> None:
+    found = {key.decode() for key in cast("list[bytes]", partition.client.keys("*"))}
+    assert found <= set(partition.all_keys)
+
+
+def _stream_seq(status: dict[str, int]) -> int:
+    return status["stream_seq"] if status["stream_incarnation"] == status["incarnation"] else 0

@@ -1,0 +1,172 @@
+"""One partition as the tests call it: the functions as they are, and all that the shard keeps of it."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
+
+import msgspec
+import redis
+
+from hotsku.domain.events import Event, EventKind, PartitionRef, StreamEntry
+from hotsku.domain.routing import order_field
+from hotsku.shard import library
+from hotsku.shard.keys import Keys
+from tests.support.servers import TestServer
+
+FAR = 10**14  # a deadline that never comes, in ms
+_item_ids = itertools.count(1)
+
+Order = tuple[str, object]  # order field, quantity
+
+
+def order(name: str, quantity: object = 1, buyer: str = "") -> Order:
+    return order_field(name, buyer), quantity
+
+
+def pack(orders: Sequence[Order]) -> bytes:
+    return msgspec.msgpack.encode([part for pair in orders for part in pair])
+
+
+@contextmanager
+def connect(server: TestServer) -> Iterator["redis.Redis"]:
+    """A client of the server, with the library loaded where it is absent."""
+    client = redis.Redis(unix_socket_path=str(server.socket))
+    try:
+        if not client.function_list(library=library.NAME):
+            client.function_load(library.source())
+        yield client
+    finally:
+        client.close()
+
+
+class Decided(NamedTuple):
+    """A reply of hs_deduct. Of a refusal only `kind` and, of LATE, `now`."""
+
+    kind: str
+    seq_before: int = 0
+    left_a: int = 0
+    left_b: int = 0
+    active: str = ""
+    refill: bool = False
+    taken: int = 0
+    now: int = 0
+    codes: str = ""
+    records: tuple[str, ...] = ()
+
+    @property
+    def quantities(self) -> list[tuple[int, int]]:
+        """(quantity, seq) of each record."""
+        return [(int(q), int(seq)) for _, q, _, seq, _ in (record.split(":") for record in self.records)]
+
+
+class Partition:
+    """Calls name incarnation 1 unless told otherwise, and return the raw reply with its bytes decoded."""
+
+    def __init__(self, client: "redis.Redis", item_id: int | None = None) -> None:
+        self.client = client
+        self.keys = Keys("hs", "t").partition(PartitionRef(item_id or next(_item_ids), 0))
+
+    @classmethod
+    def begun(cls, client: "redis.Redis", *, stock: int = 0, threshold: int = 1, **options: int) -> "Partition":
+        """A partition that is begun and, with `stock`, has lease 1."""
+        made = cls(client)
+        assert made.begin(**options) == ["OK"]
+        if stock:
+            assert made.install(1, stock, threshold) == ["OK", 1]
+        return made
+
+    @property
+    def all_keys(self) -> list[str]:
+        return [self.keys.meta, self.keys.orders, self.keys.buyers, self.keys.stream]
+
+    def call(self, name: str, keys: Sequence[str], *arguments: object) -> list[Any]:
+        reply = cast("list[Any]", self.client.fcall(name, len(keys), *keys, *arguments))
+        return [part.decode() if isinstance(part, bytes) else part for part in reply]
+
+    def name_of_memory(self) -> str:
+        return cast(bytes, self.client.fcall_ro("hs_memory", 1, self.keys.meta)).decode()
+
+    def begin(
+        self, incarnation: int = 1, limit: int = 0, opens_at: int = 0, closes_at: int = 0, memory: str | None = None
+    ) -> list[Any]:
+        """`memory`: the server's, unless given."""
+        memory = self.name_of_memory() if memory is None else memory
+        return self.call("hs_begin", [self.keys.meta], incarnation, limit, opens_at, closes_at, memory)
+
+    def arm(self, incarnation: object, seq: object, memory: str | None = None) -> list[Any]:
+        """`memory`: the server's, unless given."""
+        memory = self.name_of_memory() if memory is None else memory
+        return self.call("hs_arm", [self.keys.meta, self.keys.stream], incarnation, seq, memory)
+
+    def disarm(self, *, seal: bool = False, incarnation: object = 1) -> list[Any]:
+        return self.call("hs_disarm", [self.keys.meta], incarnation, int(seal))
+
+    def install(self, no: object, quantity: object, threshold: object = 1, incarnation: object = 1) -> list[Any]:
+        return self.call("hs_install", [self.keys.meta], incarnation, no, quantity, threshold)
+
+    def reclaim(self, no: object, quantity: object, incarnation: object = 1) -> list[Any]:
+        return self.call("hs_reclaim", [self.keys.meta, self.keys.stream], incarnation, no, quantity)
+
+    def trim(self, through: object, incarnation: object = 1) -> list[Any]:
+        return self.call("hs_trim", [self.keys.meta, self.keys.stream], incarnation, through)
+
+    def deduct(
+        self,
+        *orders: Order,
+        take: bool = True,
+        deadline: object = FAR,
+        incarnation: object = 1,
+        raw: bytes | None = None,
+    ) -> Decided:
+        packed = pack(orders) if raw is None else raw
+        reply = self.call("hs_deduct", self.all_keys, incarnation, deadline, int(take), packed)
+        match reply:
+            case ["OK", seq, left_a, left_b, active, refill, taken, now, codes, *records]:
+                return Decided("OK", seq, left_a, left_b, active, refill == 1, taken, now, codes, tuple(records))
+            case ["LATE", now]:
+                return Decided("LATE", now=now)
+            case _:
+                return Decided(reply[0])
+
+    def status(self) -> dict[str, Any]:
+        flat = self.call("hs_status", [self.keys.meta, self.keys.orders, self.keys.stream])
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return {name: value if name == "active" else int(value) for name, value in pairs}
+
+    def entries(self) -> list[StreamEntry]:
+        """What the stream holds."""
+        found = []
+        for entry_id, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", self.client.xrange(self.keys.stream)):
+            incarnation, last_seq = (int(part) for part in entry_id.split(b"-"))
+            kind = EventKind(fields[b"k"].decode())
+            found.append(StreamEntry(incarnation, last_seq, kind, int(fields[b"t"]), fields[b"e"]))
+        return found
+
+    def events(self) -> list[Event]:
+        return [event for entry in self.entries() for event in entry.events()]
+
+    def records(self) -> dict[str, str]:
+        """Order field to record."""
+        return self._hash(self.keys.orders)
+
+    def buyers(self) -> dict[str, int]:
+        return {buyer: int(units) for buyer, units in self._hash(self.keys.buyers).items()}
+
+    def memory(self) -> dict[str, bytes | None]:
+        """All that the shard keeps of it, as DUMP writes it."""
+        return {key: self.client.dump(key) for key in self.all_keys}
+
+    def restore(self, memory: dict[str, bytes | None]) -> None:
+        """Go back in time behind the library's back."""
+        for key, dumped in memory.items():
+            self.client.delete(key)
+            if dumped is not None:
+                self.client.restore(key, 0, dumped)
+
+    def tamper(self, **fields: object) -> None:
+        self.client.hset(self.keys.meta, mapping=fields)  # type: ignore[arg-type]
+
+    def _hash(self, key: str) -> dict[str, str]:
+        values = cast("dict[bytes, bytes]", self.client.hgetall(key))
+        return {name.decode(): value.decode() for name, value in values.items()}
