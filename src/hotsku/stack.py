@@ -109,6 +109,8 @@ async def _check_durability(client: redis.asyncio.Redis, settings: Settings) -> 
     wanted = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
     if settings.durability == "durable":
         wanted |= {"appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
+        if "valkey_version" not in await client.info("server"):
+            wanted["aof-load-truncated"] = "no"  # Redis 7.0 replays half a script from a torn file
     found = await client.config_get(*wanted)
     for name, value in wanted.items():
         if found.get(name) != value:

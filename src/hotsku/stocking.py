@@ -4,8 +4,10 @@ A lease is a ledger transaction, and its installation a call to the shard; a cra
 sees a shard behind its leases calls `install_missing`, and every step here may be done twice, by anyone.
 """
 
+import asyncio
 from collections.abc import Sequence
 
+from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import Item
 from hotsku.domain.leasing import share, switch_threshold
 from hotsku.ports import Clock, Grant, Lease, Ledger, PartitionRow, Shard
@@ -15,10 +17,13 @@ _BUCKETS = 2
 
 async def open_item(ledger: Ledger, shard: Shard, clock: Clock, item: Item) -> None:
     """Begin an item's new partitions on their shards and fill both buckets of each. Done before: nothing happens."""
-    for row in await ledger.partitions(item.id):
-        if row.state == "new":
-            await shard.begin(row.ref, row.incarnation, item.spec)
-            await ledger.open_partition(row.ref, row.incarnation)
+    refs = [PartitionRef(item.id, number) for number in range(item.spec.partitions)]
+    # Read before the ledger: should the shard restart in between, a begin that follows from the ledger is refused.
+    memories = dict(zip(refs, await asyncio.gather(*(shard.memory(ref) for ref in refs)), strict=True))
+    new = [row for row in await ledger.partitions(item.id) if row.state == "new"]
+    await asyncio.gather(*(shard.begin(row.ref, row.incarnation, item.spec, memories[row.ref]) for row in new))
+    for row in new:
+        await ledger.open_partition(row.ref, row.incarnation)
     for bucket in range(_BUCKETS):
         await _fill_bucket(ledger, shard, clock, item, bucket)
 
@@ -40,10 +45,10 @@ async def install_missing(ledger: Ledger, shard: Shard, row: PartitionRow, insta
 
 
 async def lease_and_install(ledger: Ledger, shard: Shard, clock: Clock, grants: Sequence[Grant]) -> list[Lease] | None:
-    """Make the leases in one transaction, then install them. None where the ledger has moved on: look again."""
+    """Make the leases, one a partition, in one transaction, then install them. None where the ledger has moved on: look
+    again."""
     leases = await ledger.lease(grants, clock.now_ms())
-    for lease in leases or ():
-        await install(shard, lease)
+    await asyncio.gather(*(install(shard, lease) for lease in leases or ()))  # together: they share syncs to disk
     return leases
 
 
@@ -54,10 +59,9 @@ async def _fill_bucket(ledger: Ledger, shard: Shard, clock: Clock, item: Item, b
     """
     while True:
         rows = await ledger.partitions(item.id)
-        for row in rows:
-            installed = (await shard.status(row.ref)).lease_no
-            if installed < row.lease_no:
-                await install_missing(ledger, shard, row, installed)
+        for row, status in zip(rows, await asyncio.gather(*(shard.status(row.ref) for row in rows)), strict=True):
+            if status.lease_no < row.lease_no:
+                await install_missing(ledger, shard, row, status.lease_no)
         quantity = share((await ledger.standing(item.id)).pool, item.spec.partitions)
         behind = [row for row in rows if row.state == "open" and row.lease_no == bucket]
         if quantity == 0 or not behind:

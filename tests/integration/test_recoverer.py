@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import redis.asyncio
-from structlog.testing import capture_logs
 from tests.support.servers import TestServer
 from tests.support.workers import NEVER_MS, Stack, open_stack, until
 
@@ -85,7 +84,9 @@ async def test_an_engine_that_missed_the_news_is_told_again(stack: Stack) -> Non
     await until(lambda: _rearmed(news) == {PartitionRef(item.id, 0)})
 
 
-async def test_a_seq_that_was_acknowledged_and_is_gone_leaves_it_fenced(stack: Stack) -> None:
+async def test_a_seq_that_was_acknowledged_and_is_gone_leaves_it_fenced(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
     item = await stack.item()
     await stack.sell(item, 10)
     ref = PartitionRef(item.id, 0)
@@ -95,13 +96,12 @@ async def test_a_seq_that_was_acknowledged_and_is_gone_leaves_it_fenced(stack: S
     stack.signals.publish(_report(ref, 5))
     await until(lambda: bool(recoverer._reported))
     await stack.shard.disarm(ref, 1, seal=False)
-    with capture_logs() as logs:
-        for _ in range(3):
-            await recoverer.look()
+    for _ in range(3):
+        await recoverer.look()
     assert not await _armed(stack, item)
-    assert [log["reason"] for log in logs if log["log_level"] == "error"] == [
-        "the shard is at seq 10, but 11 was acknowledged"
-    ]
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert "the shard is at seq 10, but 11 was acknowledged" in errors[0]
 
 
 async def test_fast_is_proven_only_by_a_seal(fast: Stack) -> None:
@@ -117,6 +117,30 @@ async def test_fast_is_proven_only_by_a_seal(fast: Stack) -> None:
     with pytest.raises(Fenced):
         await fast.sell(item, 1, 1)
     await fast.sell(item, 1, 0)
+
+
+async def test_durable_after_a_fast_session_is_proven_only_by_a_seal(stack: Stack) -> None:
+    """A sale that began durable, went on under `fast`, and then crashed: that every write is synced now proves nothing."""
+    item = await stack.item()
+    await stack.sell(item, 10)
+    await stack.shard.disarm(PartitionRef(item.id, 0), 1, seal=True)
+    await stack.client.config_set("appendfsync", "everysec")
+    await stack.new_recoverer().look()
+    assert (await stack.row(item)).durability == "fast"
+    assert (await stack.client.config_get("appendfsync"))["appendfsync"] == "everysec"
+    await stack.sell(item, 10)
+    stack.server.restart()  # with its own settings: durable
+    await until(lambda: _looked(stack.new_recoverer().look))
+    assert (await stack.status(item)).seq == 20
+    assert not await _armed(stack, item)
+
+
+async def test_a_torn_file_proves_nothing_on_redis_7(redis7: TestServer, tmp_path: Path) -> None:
+    """It leaves half a transaction in its file, and replays it at the next restart."""
+    async with open_stack(redis7, tmp_path) as stack:
+        assert not (await stack.shard.durability()).every_write_synced
+        await stack.client.config_set("aof-load-truncated", "no")
+        assert (await stack.shard.durability()).every_write_synced
 
 
 @pytest.mark.parametrize("loss", ["meta", "flush", "stream", "back in time", "not synced", "replica"])

@@ -68,6 +68,16 @@ def open_partition(connection: Connection, ref: PartitionRef, incarnation: int) 
     )
 
 
+def mark_fast(connection: Connection, ref: PartitionRef, incarnation: int) -> None:
+    """Not every write of the partition is synced from now on."""
+    connection.execute(
+        update(partitions)
+        .where(partitions.c.item_id == ref.item_id, partitions.c.partition == ref.partition)
+        .where(partitions.c.incarnation == incarnation)
+        .values(durability="fast")
+    )
+
+
 def fence_partition(connection: Connection, ref: PartitionRef, incarnation: int, reason: str) -> None:
     """The partition gets no more leases. The first reason stays."""
     connection.execute(

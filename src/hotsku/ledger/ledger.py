@@ -111,6 +111,10 @@ class SqlLedger:
             Urgency.LEASE, lambda connection: leases_.open_partition(connection, ref, incarnation)
         )
 
+    async def mark_fast(self, ref: PartitionRef, incarnation: int) -> None:
+        """The partition is armed where not every write is synced: from now on only a seal proves a restart."""
+        await self._database.write(Urgency.LEASE, lambda connection: leases_.mark_fast(connection, ref, incarnation))
+
     async def fence_partition(self, ref: PartitionRef, incarnation: int, reason: str) -> None:
         """The partition gets no more leases. The first reason stays."""
         await self._database.write(

@@ -1,6 +1,7 @@
 """The functions of the library, typed: one method for each file of `functions/`."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import cast
 
 from hotsku.domain.events import EventKind, PartitionRef, StreamEntry
@@ -45,7 +46,7 @@ class WireShard:
             "hs_deduct", (k.meta, k.orders, k.buyers, k.stream), incarnation, deadline_ms, int(take), orders
         )
         if reply[0] == b"LATE":
-            raise Late
+            raise Late(cast(int, reply[1]))
         return BatchReply(
             cast(int, reply[1]),
             cast(int, reply[2]),
@@ -63,8 +64,16 @@ class WireShard:
         seconds, micros = cast(list[bytes], await self._send("TIME"))
         return int(seconds) * 1000 + int(micros) // 1000
 
-    async def begin(self, ref: PartitionRef, incarnation: int, spec: ItemSpec) -> None:
-        """Give the shard a partition that was never leased to, and arm it. Again: nothing happens."""
+    async def memory(self, ref: PartitionRef) -> str:
+        """The name of the shard's memory: no restart repeats it."""
+        return cast(bytes, await self._send("FCALL_RO", "hs_memory", 1, self._partition(ref).meta)).decode()
+
+    async def begin(self, ref: PartitionRef, incarnation: int, spec: ItemSpec, memory: str) -> None:
+        """Give the shard a partition that was never leased to, and arm it. Again: nothing happens.
+
+        Args:
+            memory: the shard's, read before the ledger said that the partition was never leased to.
+        """
         await self._call(
             "hs_begin",
             (self._partition(ref).meta,),
@@ -72,12 +81,17 @@ class WireShard:
             spec.limit_per_buyer or 0,
             spec.opens_at_ms or 0,
             spec.closes_at_ms or 0,
+            memory,
         )
 
-    async def arm(self, ref: PartitionRef, incarnation: int, seq: int) -> bool:
-        """Arm a partition whose memory was proven. Returns False where the shard refuses: it has something else."""
+    async def arm(self, ref: PartitionRef, incarnation: int, seq: int, memory: str) -> bool:
+        """Arm a partition whose memory was proven. Returns False where the shard refuses: it has something else.
+
+        Args:
+            memory: the shard's, read before what was proven.
+        """
         k = self._partition(ref)
-        return (await self._call("hs_arm", (k.meta, k.stream), incarnation, seq))[0] != b"REFUSED"
+        return (await self._call("hs_arm", (k.meta, k.stream), incarnation, seq, memory))[0] != b"REFUSED"
 
     async def disarm(self, ref: PartitionRef, incarnation: int, *, seal: bool) -> None:
         """Fence a partition; with `seal`, so that a restart after it is proven whatever the fsync policy."""
@@ -154,15 +168,37 @@ class WireShard:
 
     async def durability(self) -> Durability:
         """What the server's settings and role promise now."""
-        flat = cast(list[bytes], await self._send("CONFIG", "GET", "append*", "no-appendfsync-on-rewrite"))
-        config = dict(zip(flat[::2], flat[1::2], strict=True))
+        config = await self._config("append*", "no-appendfsync-on-rewrite", "aof-load-truncated")
         role = cast(list[Reply], await self._send("ROLE"))
         synced = (
-            config.get(b"appendonly") == b"yes"
-            and config.get(b"appendfsync") == b"always"
-            and config.get(b"no-appendfsync-on-rewrite") == b"no"
+            config.get("appendonly") == "yes"
+            and config.get("appendfsync") == "always"
+            and config.get("no-appendfsync-on-rewrite") == "no"
+            and (config.get("aof-load-truncated") == "no" or await self._cuts_whole_transactions())
         )
         return Durability(every_write_synced=synced, single_copy=role[0] == b"master" and role[2] == [])
+
+    @asynccontextmanager
+    async def syncing_every_write(self) -> AsyncIterator[None]:
+        """Inside, every write is on disk before its reply, whatever the server's fsync policy is otherwise."""
+        policy = (await self._config("appendfsync"))["appendfsync"]
+        if policy == "always":
+            yield
+            return
+        await self._send("CONFIG", "SET", "appendfsync", "always")
+        try:
+            yield
+        finally:
+            await self._send("CONFIG", "SET", "appendfsync", policy)
+
+    async def _config(self, *patterns: str) -> dict[str, str]:
+        flat = [part.decode() for part in cast(list[bytes], await self._send("CONFIG", "GET", *patterns))]
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+
+    async def _cuts_whole_transactions(self) -> bool:
+        """Whether the server drops a script's writes as a whole from a file that was torn in the middle of them. Redis
+        7.0 leaves the half in the file, and replays it at the next restart; Valkey cuts it off."""
+        return b"valkey_version:" in cast(bytes, await self._send("INFO", "server"))
 
     def _partition(self, ref: PartitionRef) -> PartitionKeys:
         keys = self._keys.get(ref)

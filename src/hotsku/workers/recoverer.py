@@ -112,13 +112,16 @@ class Recoverer:
             return []
         durability = await self._shard.durability()
         rearmed = []
-        for start in range(0, len(rows), _AT_ONCE):
-            some = rows[start : start + _AT_ONCE]
-            proven = await asyncio.gather(*(self._rearm_one(row.ref, durability) for row in some))
-            rearmed += [row.ref for row, armed in zip(some, proven, strict=True) if armed]
+        # Arming breaks a seal, and that must not be forgotten: a seal that came back would prove what is lost.
+        async with self._shard.syncing_every_write():
+            for start in range(0, len(rows), _AT_ONCE):
+                some = rows[start : start + _AT_ONCE]
+                proven = await asyncio.gather(*(self._rearm_one(row.ref, durability) for row in some))
+                rearmed += [row.ref for row, armed in zip(some, proven, strict=True) if armed]
         return rearmed
 
     async def _rearm_one(self, ref: PartitionRef, durability: Durability) -> bool:
+        memory = await self._shard.memory(ref)
         status = await self._shard.status(ref)
         if status.armed:
             return True
@@ -127,7 +130,9 @@ class Recoverer:
             return False
         acknowledged_seq = self._acknowledged.get((ref, row.incarnation), 0)
         verdict = judge_restart(_evidence(row, status, durability, acknowledged_seq))
-        if verdict.proven and not await self._shard.arm(ref, row.incarnation, status.seq):
+        if verdict.proven and row.durability == "durable" and not durability.every_write_synced:
+            await self._ledger.mark_fast(ref, row.incarnation)  # from here on only a seal proves a restart
+        if verdict.proven and not await self._shard.arm(ref, row.incarnation, status.seq, memory):
             if (await self._shard.status(ref)).armed:  # another recoverer was quicker
                 return True
             verdict = Verdict(False, "the shard refused: its memory changed under an armed fence, or does not add up")

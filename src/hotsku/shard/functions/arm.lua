@@ -1,6 +1,6 @@
 -- hs_arm: sets the volatile fence of a partition whose memory was proven to be all of it (the caller proves that).
 -- KEYS  1 meta (hash)   2 stream (stream)
--- ARGV  1 incarnation (integer)   2 seq that the caller has seen (integer)
+-- ARGV  1 incarnation (integer)   2 seq that the caller has seen (integer)   3 the memory's name, read before (string)
 -- Reply {'OK'} armed now | {'ALREADY'} it is armed | {'REFUSED', why}
 local function arm_partition(keys, args)
   local incarnation, seq = integer(args[1]), integer(args[2])
@@ -11,6 +11,7 @@ local function arm_partition(keys, args)
     if not fence.busy and fence.incarnation == incarnation and fence.seq == seq then return {'ALREADY'} end
     return {'REFUSED', 'the memory changed under an armed fence'}
   end
+  if args[3] ~= name_memory() then return {'REFUSED', 'the shard has restarted since'} end
   local stream_incarnation, stream_seq = last_event(keys[2])
   if stream_incarnation < incarnation then stream_seq = 0 end -- it has no event of this incarnation yet
   if stream_incarnation > incarnation or stream_seq ~= seq then

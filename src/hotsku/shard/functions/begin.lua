@@ -2,6 +2,7 @@
 -- KEYS  1 meta (hash)
 -- ARGV  1 incarnation (integer)   2 limit per buyer (integer, 0 none)
 --       3 opens at, 4 closes at (integer, ms since the epoch, 0 none)
+--       5 the memory's name, read before the ledger said that the partition was never leased to (string)
 -- Reply {'OK'} begun now | {'ALREADY'} it is there and armed | {'STALE', incarnation} | {'FENCED'}
 local function begin_partition(keys, args)
   local incarnation = integer(args[1])
@@ -16,6 +17,9 @@ local function begin_partition(keys, args)
   -- A fence without its partition: the memory vanished under it. A partition without its fence that has had stock:
   -- a restart, which only `hs_arm` may prove.
   if fence or (p and (p.lease_no > 0 or p.seq > 0)) then return {'FENCED'} end
+
+  -- The shard restarted since the ledger was looked at: the partition may have been leased to, and lost, meanwhile.
+  if args[5] ~= name_memory() then return {'FENCED'} end
 
   redis.call('HSET', keys[1],
     'incarnation', incarnation, 'seq', 0, 'active', 'a', 'left_a', 0, 'left_b', 0, 'threshold', 1,

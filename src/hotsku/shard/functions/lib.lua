@@ -8,6 +8,18 @@
 -- when the data went back in time under it. Every function that changes a partition compares the two first.
 local armed = {}
 
+-- Names this memory: another restart, promotion or reload has another name. Who proves something about a shard reads it
+-- first and hands it in with what follows from the proof, so that a call which is late by a restart proves nothing.
+local memory_name = nil
+
+local function name_memory()
+  if not memory_name then
+    local time = redis.call('TIME')
+    memory_name = time[1] .. '.' .. time[2]
+  end
+  return memory_name
+end
+
 -- The fields of a meta hash. All are integers but `active` ("a" or "b"); 0 is "none" in limit, opens_at and closes_at.
 local FIELDS = {
   'incarnation', 'seq', 'active', 'left_a', 'left_b', 'threshold', 'installed', 'taken', 'returned', 'lease_no',
