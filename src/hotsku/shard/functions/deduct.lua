@@ -70,9 +70,12 @@ local function deduct_batch(keys, args)
   local early, closed = now < p.opens_at, p.closes_at > 0 and now >= p.closes_at
   local dry = args[3] ~= '1'
 
-  local seq_before, left = p.seq, p.left_a + p.left_b
+  local left, seq, last_seq = p.left_a + p.left_b, p.seq, p.trimmed + MAX_BACKLOG
   local codes, answers, written, events, changed = {}, {}, {}, {}, {}
   local fresh = {} -- orders that this batch accepted: a second one in the same batch is a replay
+  local accepted = 0
+  -- What does not change from order to order is put into words once: the loop spent most of its time on that.
+  local before_seq, after_seq = {}, ':' .. now
   for i = 1, #fields do
     local field, quantity = fields[i], quantities[i]
     local record = records[i] or fresh[field]
@@ -87,7 +90,7 @@ local function deduct_batch(keys, args)
       codes[i] = 'N'
     elseif bought and bought[buyer_of(field)] + quantity > p.limit then
       codes[i] = 'L'
-    elseif p.seq - p.trimmed >= MAX_BACKLOG then
+    elseif seq >= last_seq then
       codes[i] = 'F'
     elseif dry or left < quantity then
       -- Whoever comes later waits behind: else a stream of small orders would starve a larger one for ever.
@@ -95,14 +98,17 @@ local function deduct_batch(keys, args)
       codes[i] = 'D'
     else
       left = left - quantity
-      take_units(p, quantity)
-      p.seq = p.seq + 1
-      record = 'd:' .. quantity .. ':' .. p.incarnation .. ':' .. p.seq .. ':' .. now
+      seq = seq + 1
+      local words = before_seq[quantity]
+      if not words then
+        words = 'd:' .. quantity .. ':' .. p.incarnation .. ':'
+        before_seq[quantity] = words
+      end
+      record = words .. seq .. after_seq
       fresh[field] = record
-      written[#written + 1] = field
-      written[#written + 1] = record
-      events[#events + 1] = field
-      events[#events + 1] = quantity
+      accepted = accepted + 2
+      written[accepted - 1], written[accepted] = field, record
+      events[accepted - 1], events[accepted] = field, quantity
       if bought then
         local buyer = buyer_of(field)
         bought[buyer] = bought[buyer] + quantity
@@ -112,7 +118,10 @@ local function deduct_batch(keys, args)
     end
   end
 
-  if p.seq > seq_before then
+  local seq_before = p.seq
+  if accepted > 0 then
+    take_units(p, p.left_a + p.left_b - left)
+    p.seq = seq
     fence.busy = true
     redis.call('HSET', keys[2], unpack(written))
     if bought then

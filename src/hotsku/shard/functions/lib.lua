@@ -78,7 +78,7 @@ local function switch_buckets(p)
   end
 end
 
--- Takes units that are there, from the active bucket first; one request may draw on both.
+-- Takes units that are there, from the active bucket first; one call may draw on both.
 local function take_units(p, quantity)
   local active, standby = 'left_' .. p.active, standby_of(p)
   local first = math.min(p[active], quantity)
