@@ -115,6 +115,7 @@ class EmbeddedFolder:
     async def _share(self) -> None:
         if not await self._home.locks.users.take(shared=True, timeout_s=_STOPPING_TIMEOUT_S):
             raise BackendUnavailable(f"the worker of {self._home.path} is still finishing its last work; try again")
+        self._home.locks.users.touch()
 
     async def _left_by_all(self) -> bool:
         users, server = self._home.locks.users, self._home.server
