@@ -18,14 +18,15 @@ from hotsku.settings import Settings
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
-_FILE = re.compile(r"([\w.{},-]+/)*[\w-]+\.(py|lua|md|toml|yml|lock)")
+_FILE = re.compile(r"([\w.{},-]+/)*[\w-]+\.(py|lua|md|toml|yml)")
 _PLACE = re.compile(r"([\w/.-]+\.(?:py|lua)):([A-Za-z_][\w.]*)")
 _COMMAND = re.compile(r"^(?:\.venv/bin/)?hotsku(?:\s.*)?$")
 
 # Files that a run makes, and what only the reader has.
-_NOT_OURS = {"hotsku.toml"}
+_NOT_OURS = {"hotsku.toml", "./hotsku.toml"}
 
 _WIDTH = 120
+_WRAPPED = [path for path in PAGES if path.name not in ("CHANGELOG.md", "CONTRIBUTING.md")]
 
 
 def _names(pages: list[Path]) -> list[str]:
@@ -59,9 +60,9 @@ def test_named_files_and_names_in_them_are_there(name: str) -> None:
                 assert re.search(rf"\b{part}\b", found.read_text("utf-8")), f"{name} names {code}"
 
 
-@pytest.mark.parametrize("name", _names(PAGES))
+@pytest.mark.parametrize("name", _names(_WRAPPED))
 def test_lines_are_not_too_long(name: str) -> None:
-    long = [line for line in page(name).splitlines() if len(line) > _WIDTH and not line.startswith("|")]
+    long = [line for line in page(name).splitlines() if len(line) > _WIDTH and not line.startswith(("|", "- ["))]
     assert not long
 
 
@@ -106,7 +107,7 @@ def _anchors(file: Path) -> set[str]:
 
 def _found(name: str) -> Path | None:
     """A file by its path from the root or from the package; a bare name is looked for."""
-    for base in (ROOT, ROOT / "src" / "hotsku", ROOT / "docs"):
+    for base in (ROOT, ROOT / "src", ROOT / "src" / "hotsku", ROOT / "docs"):
         if (base / name).is_file():
             return base / name
     if "/" in name:
