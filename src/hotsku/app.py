@@ -12,7 +12,9 @@ import redis.asyncio
 from hotsku.engine.inventory import Inventory
 from hotsku.engine.item_path import ItemPaths
 from hotsku.engine.needs import NeedsBoard
-from hotsku.errors import InvalidSettings
+from hotsku.errors import BackendUnavailable, InvalidSettings
+from hotsku.log import get_logger
+from hotsku.ports import Lost
 from hotsku.settings import Settings, load_settings
 from hotsku.shard import library
 from hotsku.shard.address import Address
@@ -28,6 +30,8 @@ from hotsku.workers.replenisher import Replenisher
 
 ROLES = ("relay", "applier", "replenisher", "recoverer")
 _DRAIN_TIMEOUT_MS = 30_000
+
+_log = get_logger("app")
 
 
 @asynccontextmanager
@@ -91,10 +95,14 @@ async def running_workers(stack: Stack, roles: Sequence[str] = ROLES) -> AsyncIt
     try:
         yield loop
     finally:
-        if "relay" in roles:
-            await relay.drain(_DRAIN_TIMEOUT_MS)
-        await loop.stop()
-        shard.close()
+        try:
+            if "relay" in roles:
+                await relay.drain(_DRAIN_TIMEOUT_MS)
+        except (Lost, BackendUnavailable) as error:
+            _log.warning("a back end is away: what waits is sent when workers run again", why=str(error))
+        finally:
+            await loop.stop()
+            shard.close()
 
 
 async def run_worker(settings: Settings, roles: Sequence[str] = ROLES, *, stop: asyncio.Event) -> None:

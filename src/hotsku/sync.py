@@ -9,7 +9,8 @@ Every method is the asynchronous one, run on an event loop in a thread of its ow
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from concurrent.futures import CancelledError, Future
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -17,10 +18,14 @@ import uvloop
 
 from hotsku import app
 from hotsku.engine.inventory import Inventory
+from hotsku.errors import BackendUnavailable, OutcomeUnknown
 from hotsku.settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+# For whatever was interrupted and has to clean up after itself.
+_GRACE_S = 10.0
 
 _AsyncMethod = Callable[Concatenate[Inventory, P], Coroutine[object, object, R]]
 
@@ -34,18 +39,51 @@ class _LoopThread:
         self._thread.start()
 
     def wait_for(self, work: Coroutine[object, object, R]) -> R:
-        """Run a coroutine on the loop and wait for what it returns. From any thread but the loop's own."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Run a coroutine on the loop and wait for what it returns. From any thread but the loop's own.
+
+        Raises:
+            BackendUnavailable: the loop has ended.
+            OutcomeUnknown: it ended under this call.
+        """
+        future = self.start(work)
         try:
             return future.result()
+        except CancelledError:
+            raise OutcomeUnknown("the inventory was closed under this call; the same call again is safe") from None
         except BaseException:
             future.cancel()  # a Ctrl-C in this thread must not leave the call running for nobody
             raise
 
+    def start(self, work: Coroutine[object, object, R]) -> "Future[R]":
+        """Run a coroutine on the loop."""
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:
+            work.close()
+            raise BackendUnavailable("the inventory is closed") from None
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function on the loop."""
+        self._loop.call_soon_threadsafe(function)
+
     def stop(self) -> None:
+        """End the loop; what still runs on it (a start that was interrupted cleans up) is given some time."""
+        asyncio.run_coroutine_threadsafe(_end_others(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _end_others() -> None:
+    loop = asyncio.get_running_loop()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        _, running = await asyncio.wait(others, timeout=_GRACE_S)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()
 
 
 def _blocking(method: _AsyncMethod[P, R]) -> "Callable[Concatenate[BlockingInventory, P], R]":
@@ -83,12 +121,33 @@ def connect(
 ) -> Iterator[BlockingInventory]:
     """Open an inventory; arguments and errors are those of `hotsku.connect`."""
     thread = _LoopThread()
+    ready: Future[Inventory] = Future()
+    leave = asyncio.Event()
     try:
-        context = app.connect(settings, workers=workers, config=config, **arguments)
-        inventory = thread.wait_for(context.__aenter__())
+        stay = thread.start(_stay(app.connect(settings, workers=workers, config=config, **arguments), ready, leave))
         try:
-            yield BlockingInventory(inventory, thread)
-        finally:
-            thread.wait_for(context.__aexit__(None, None, None))
+            inventory = ready.result()
+            try:
+                yield BlockingInventory(inventory, thread)
+            finally:
+                thread.call(leave.set)
+                stay.result()
+        except BaseException:
+            stay.cancel()  # a Ctrl-C while it opens or closes: it cleans up, and `stop` waits for that
+            raise
     finally:
         thread.stop()
+
+
+async def _stay(
+    context: AbstractAsyncContextManager[Inventory], ready: "Future[Inventory]", leave: asyncio.Event
+) -> None:
+    """Be in the context until it is time to leave: one task, so that it may be cancelled at any point."""
+    try:
+        async with context as inventory:
+            ready.set_result(inventory)
+            await leave.wait()
+    except BaseException as error:
+        if ready.done():
+            raise
+        ready.set_exception(error)

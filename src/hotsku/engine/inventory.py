@@ -13,7 +13,7 @@ from hotsku.domain.item import Item, ItemSpec, Routing, check_spec, default_part
 from hotsku.domain.routing import home, order_field
 from hotsku.engine.item_path import ItemPath, ItemPaths
 from hotsku.engine.needs import ASK_INTERVAL_MS, NeedsBoard
-from hotsku.engine.orders import check_order
+from hotsku.engine.orders import check_orders
 from hotsku.engine.request import Bulk, Request
 from hotsku.engine.views import ItemView, PartitionView, item_view, partition_view, to_ms
 from hotsku.errors import BackendUnavailable, HotSKUError, InvalidRequest, UnknownItem
@@ -69,10 +69,13 @@ class Inventory:
         await self.close()
 
     async def close(self) -> None:
-        """Answer what is under way, and have what was sold sent to the ledger."""
-        await self._settle()
-        if self._ticker is not None:
-            self._ticker.cancel()
+        """Answer what is under way, take nothing new, and have what was sold sent to the ledger."""
+        self._paths.close()
+        try:
+            await self._settle()
+        finally:
+            if self._ticker is not None:
+                self._ticker.cancel()
         self._signals.publish(Work(flush=[path.ref for path in self._paths.all_partitions() if path.seq]))
 
     # --- selling ---
@@ -120,7 +123,7 @@ class Inventory:
             InvalidRequest, UnknownItem: nothing was sent.
         """
         path = self._paths.known(sku) or await self._load(sku)
-        checked = [check_order(order, index) for index, order in enumerate(orders)]
+        checked = check_orders(orders)
         if not checked:
             return []
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -270,8 +273,7 @@ class Inventory:
         while True:
             await asyncio.sleep(ASK_INTERVAL_MS / 1000)
             for partition in self._paths.all_partitions():
-                partition.expire()
-                partition.retry_parked()
+                partition.tick()
             self._board.repeat_asks()
 
     async def _answer(self, future: "asyncio.Future[T]") -> T:

@@ -9,11 +9,12 @@ from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import Item
 from hotsku.engine.needs import NeedsBoard
 from hotsku.engine.partition import PartitionPath
+from hotsku.engine.rounds import Rounds
 from hotsku.engine.scheduler import Scheduler
 from hotsku.engine.shard_clock import ShardClock
 from hotsku.engine.standing import KnownStanding
 from hotsku.engine.timing import Timing
-from hotsku.errors import UnknownItem
+from hotsku.errors import BackendUnavailable, UnknownItem
 from hotsku.ports import Clock, Ledger, News, Shard
 from hotsku.stocking import open_item
 
@@ -44,6 +45,7 @@ class ItemPaths:
     ) -> None:
         self._ledger = ledger
         self._shard = shard
+        self._rounds = Rounds()
         self._clock = clock
         self._board = board
         self._relay_max_events = relay_max_events
@@ -54,10 +56,19 @@ class ItemPaths:
         self._by_sku: dict[str, ItemPath] = {}
         self._by_id: dict[int, ItemPath] = {}
         self._loading: dict[str, asyncio.Lock] = {}
+        self._closed = False
+
+    def close(self) -> None:
+        """Take no more requests; those under way go on."""
+        self._closed = True
+        self._by_sku.clear()
 
     def known(self, sku: str) -> ItemPath | None:
         """The item's path, if it is loaded."""
-        return self._by_sku.get(sku)
+        try:
+            return self._by_sku.get(sku)
+        except TypeError:  # not even hashable; `load` says what a SKU is
+            return None
 
     def all_partitions(self) -> list[PartitionPath]:
         return [partition for path in self._by_id.values() for partition in path.partitions]
@@ -67,13 +78,16 @@ class ItemPaths:
 
         Raises:
             UnknownItem: the ledger has no such item.
+            BackendUnavailable: the inventory is closed, or a back end is away.
         """
+        if self._closed:
+            raise BackendUnavailable("the inventory is closed")
         async with self._loading.setdefault(sku, asyncio.Lock()):
             path = self._by_sku.get(sku)
             if path is None:
                 item = await self._ledger.item(sku)
                 if item is None:
-                    del self._loading[sku]
+                    self._loading.pop(sku, None)  # others that waited find the same
                     raise UnknownItem(sku)
                 path = await self._build(item)
                 self._by_sku[sku] = self._by_id[item.id] = path
@@ -107,6 +121,7 @@ class ItemPaths:
                 sku=item.sku,
                 incarnation=row.incarnation,
                 shard=self._shard,
+                rounds=self._rounds,
                 clock=self._clock,
                 shard_clock=self._shard_clock,
                 standing=standing,

@@ -38,6 +38,10 @@ class NeedsBoard:
             self._standing[ref] = self._new_asks[ref] = maker
             self._schedule()
 
+    def served(self, ref: PartitionRef) -> None:
+        """Nobody waits at `ref` any more: the next who does is told of at once."""
+        self._standing.pop(ref, None)
+
     def refill(self, refill: Refill) -> None:
         """A standby is low."""
         if self._due(Refill, refill.ref, _REFILL_INTERVAL_MS):

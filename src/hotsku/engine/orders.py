@@ -1,6 +1,6 @@
 """The orders of a `deduct_many` call, in whichever form they come."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from hotsku.domain.deduction import Order
 from hotsku.domain.identity import check_buyer_id, check_id, check_quantity
@@ -9,12 +9,18 @@ from hotsku.errors import InvalidRequest
 _FIELDS = frozenset(Order.__struct_fields__)
 
 
-def check_order(value: object, index: int) -> Order:
-    """An order, checked: an `Order`, or a mapping with its fields.
+def check_orders(values: object) -> list[Order]:
+    """The orders, checked: each an `Order`, or a mapping with its fields.
 
     Raises:
-        InvalidRequest: names the field of the order at `index`.
+        InvalidRequest: names the first field that is wrong, with its order's index.
     """
+    if not isinstance(values, Iterable):
+        raise InvalidRequest("orders", "a sequence of orders")
+    return [_check_order(value, index) for index, value in enumerate(values)]
+
+
+def _check_order(value: object, index: int) -> Order:
     if isinstance(value, Mapping):
         unknown = sorted(str(name) for name in value if name not in _FIELDS)
         if unknown or "order_id" not in value:

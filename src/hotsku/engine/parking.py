@@ -24,7 +24,8 @@ class Parking:
         self._units += request.quantity
 
     def take(self, most: int) -> list[Request]:
-        """Take the first orders out, to try them again."""
+        """Take the first orders out, to try them again. Those whose caller has gone go: their stock is for others."""
+        self._take_where(lambda r: r.abandoned)
         batch = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
         self._units -= sum(request.quantity for request in batch)
         return batch
@@ -56,11 +57,11 @@ class Parking:
             age_ms=max(0, int(now_ms - head.since_ms)),
         )
 
-    def take_beyond(self, available: int, heard_no: int, shard_now_ms: int) -> list[Request]:
-        """Take out the orders that want more than is available, of those that a `Needs` up to `heard_no` carried and of
-        which no earlier attempt can still be carried out."""
+    def take_beyond(self, available: int, heard_no: int) -> list[Request]:
+        """Take out the orders that want more than is available, of those that a `Needs` up to `heard_no` carried and
+        that surely no earlier attempt has sold."""
         return self._take_where(
-            lambda r: r.quantity > available and 0 < r.told_no <= heard_no and r.unknown_until_ms < shard_now_ms
+            lambda r: r.quantity > available and 0 < r.told_no <= heard_no and not r.unknown_until_ms
         )
 
     def take_older(self, than_ms: float) -> list[Request]:

@@ -19,6 +19,7 @@ from hotsku.domain.events import PartitionRef
 from hotsku.engine.needs import NeedsBoard
 from hotsku.engine.parking import Parking
 from hotsku.engine.request import Request
+from hotsku.engine.rounds import Rounds
 from hotsku.engine.shard_clock import ShardClock
 from hotsku.engine.standing import KnownStanding
 from hotsku.engine.timing import Timing
@@ -44,6 +45,7 @@ class PartitionPath:
         sku: str,
         incarnation: int,
         shard: Shard,
+        rounds: Rounds,
         clock: Clock,
         shard_clock: ShardClock,
         standing: KnownStanding,
@@ -54,6 +56,7 @@ class PartitionPath:
     ) -> None:
         """
         Args:
+            rounds: shared by the partitions of the shard.
             standing: shared by the item's partitions.
             relay_max_events: the relay's count trigger.
             current_incarnation: looks a partition's incarnation up in the ledger.
@@ -64,6 +67,7 @@ class PartitionPath:
         self._sku = sku
         self._incarnation = incarnation
         self._shard = shard
+        self._rounds = rounds
         self._clock = clock
         self._shard_clock = shard_clock
         self._standing = standing
@@ -74,6 +78,7 @@ class PartitionPath:
         self._fresh: list[Request] = []
         self._parking = Parking()
         self._retry_parked = False
+        self._tried_ms = 0.0
         self._running: asyncio.Task[None] | None = None
         self._resume = asyncio.Event()
 
@@ -93,9 +98,9 @@ class PartitionPath:
         self.retry_parked()
 
     def retry_parked(self) -> None:
-        """Try the parked orders again (they are, in any case, every 50 ms: news may be lost)."""
+        """Try the parked orders again, also those that the batch under way will park."""
+        self._retry_parked = True
         if self._parking:
-            self._retry_parked = True
             self._run()
 
     def rearmed(self) -> None:
@@ -104,12 +109,23 @@ class PartitionPath:
 
     def verdict(self, available: int, heard_no: int) -> None:
         """The item's unsold units, from a ledger read that was made after the `Needs` up to `heard_no` were heard."""
-        for request in self._parking.take_beyond(available, heard_no, self._shard_clock.in_ms(0)):
+        refused = self._parking.take_beyond(available, heard_no)
+        for request in refused:
             self._refuse(request, available)
+        if refused:
+            self.retry_parked()  # what is left may be enough for those behind them
 
-    def expire(self) -> None:
-        """Fail the orders that have waited longer than their patience; call it now and then."""
-        before_ms = self._clock.monotonic_ms() - self._timing.patience_ms
+    def tick(self) -> None:
+        """Fail the orders that have waited longer than their patience, and try the others again if it is time to.
+
+        Call it often.
+        """
+        now_ms = self._clock.monotonic_ms()
+        self._expire(now_ms - self._timing.patience_ms)
+        if self._parking and now_ms - self._tried_ms >= self._timing.retry_ms:
+            self.retry_parked()
+
+    def _expire(self, before_ms: float) -> None:
         for request in self._parking.take_older(before_ms):
             self._give_up(request, Overloaded("no stock came in time; try again"))
         if self._fresh and self._fresh[0].since_ms < before_ms:
@@ -130,6 +146,7 @@ class PartitionPath:
             while True:
                 if self._retry_parked and self._parking:
                     self._retry_parked = False
+                    self._tried_ms = self._clock.monotonic_ms()
                     await self._decide(self._parking.take(MAX_BATCH), take=True, parked=True)
                 elif self._fresh:
                     batch, self._fresh = self._fresh[:MAX_BATCH], self._fresh[MAX_BATCH:]
@@ -143,7 +160,8 @@ class PartitionPath:
         orders = _pack(batch)
         while batch:
             try:
-                reply = await self._attempt(batch, take, orders)
+                async with self._rounds.next():
+                    reply = await self._attempt(batch, take, orders)
             except HotSKUError as error:
                 for request in batch:
                     self._give_up(request, error)
@@ -169,17 +187,13 @@ class PartitionPath:
                     request.unknown_until_ms = deadline_ms + self._timing.margin_ms
         except Stale:
             await self._follow_incarnation()
-        except Late:
-            await self._follow_clock()
+        except Late as late:
+            self._shard_clock.observe(late.now_ms)
         return None
 
     async def _follow_incarnation(self) -> None:
         with suppress(BackendUnavailable):  # then the next attempt is stale as well, and asks again
             self._incarnation, self.seq = await self._current_incarnation(self.ref), 0
-
-    async def _follow_clock(self) -> None:
-        with suppress(Lost, BackendUnavailable):  # then the next attempt is late as well, and asks again
-            self._shard_clock.observe(await self._shard.now_ms())
 
     async def _pause(self, batch: list[Request], orders: bytes) -> tuple[list[Request], bytes]:
         """Wait a moment before the batch is sent again. Gives back what still has patience."""
@@ -212,15 +226,13 @@ class PartitionPath:
                 request.fail(_conflict(request, next(records)))
             elif request.unknown_until_ms >= reply.now_ms:
                 dry.append(request)  # not final: an earlier attempt may still sell
-            elif code == "D":
-                dry.append(request)
-            elif code in _REFUSALS:
-                request.refused(self._sku, self.ref.partition, _REFUSALS[code])
-            elif code == "F":
-                request.fail(Overloaded("the ledger is too far behind; try again later"))
             else:
-                request.fail(BackendUnavailable(f"the shard refused the quantity {request.quantity}"))
-        self._park(dry, parked=parked, now_ms=reply.now_ms)
+                request.unknown_until_ms = 0  # none has, and none can any more
+                if code == "D":
+                    dry.append(request)
+                else:
+                    self._say_no(request, code)
+        self._park(dry, parked=parked)
 
     def _note(self, reply: BatchReply) -> None:
         accepted = reply.codes.count("A")
@@ -234,23 +246,34 @@ class PartitionPath:
                 Refill(ref=self.ref, incarnation=self._incarnation, taken=reply.taken, at_ms=reply.now_ms)
             )
 
-    def _park(self, dry: list[Request], *, parked: bool, now_ms: int) -> None:
+    def _say_no(self, request: Request, code: str) -> None:
+        if code in _REFUSALS:
+            request.refused(self._sku, self.ref.partition, _REFUSALS[code])
+        elif code == "F":
+            request.fail(Overloaded("the ledger is too far behind; try again later"))
+        else:
+            request.fail(BackendUnavailable(f"the shard refused the quantity {request.quantity}"))
+
+    def _park(self, dry: list[Request], *, parked: bool) -> None:
         available = self._standing.available
         waiting = []
         for request in dry:
-            if available is not None and request.quantity > available and request.unknown_until_ms < now_ms:
+            if available is not None and request.quantity > available and not request.unknown_until_ms:
                 self._refuse(request, available)
             else:
                 waiting.append(request)
         if parked:
             self._parking.put_back(waiting)
-            # All were served, or refused: those behind them are next.
-            self._retry_parked = self._retry_parked or not waiting
         else:
             for request in waiting:
                 self._parking.park(request)
+        # Nobody, or not all of them, are left of those in front: what there is may be enough for those behind.
+        if len(waiting) < len(dry) if waiting else parked:
+            self._retry_parked = True
         if self._parking:
             self._board.ask(self.ref, self._ask)
+        else:
+            self._board.served(self.ref)
 
     def _ask(self, number: int, now_ms: float) -> Ask | None:
         return self._parking.ask(self.ref, self._incarnation, self.left, number, now_ms)

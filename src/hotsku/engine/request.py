@@ -27,8 +27,9 @@ class Request:
     """One order that waits for its answer.
 
     `since_ms` is when it came (monotonic). `unknown_until_ms` is the shard's clock up to which an earlier attempt,
-    whose connection broke, may still be carried out: until then a no is not final, for that attempt could sell after.
-    `told_no` is the number of the first `Needs` that told the workers that it waits.
+    whose connection broke, may still be carried out: until the shard has answered after that, a no is not final, for
+    that attempt may have sold. 0: there is none. `told_no` is the number of the first `Needs` that told the workers
+    that it waits.
     """
 
     __slots__ = (
@@ -62,6 +63,11 @@ class Request:
         self.index = index
         self.unknown_until_ms = 0
         self.told_no = 0
+
+    @property
+    def abandoned(self) -> bool:
+        """Nobody waits for the answer any more."""
+        return (self.future.done if isinstance(self.future, Bulk) else self.future).cancelled()
 
     def answer(self, deduction: Deduction) -> None:
         """Tell the caller; one that has gone is not told."""

@@ -12,8 +12,11 @@ class Timing(Struct, frozen=True, kw_only=True):
         deadline_ms: a batch that reaches the shard later than this does nothing. It must be well below the patience,
             so that an order whose connection broke has a final answer in time.
         margin_ms: how far the shard's clock may go back.
+        retry_ms: how often parked orders are tried without a word of new stock, for that may have been lost. Where a
+            thousand items are dry at once, each of these calls is in the way of the stock that they wait for.
     """
 
     patience_ms: int = 5000
     deadline_ms: int = 2000
     margin_ms: int = 500
+    retry_ms: int = 500

@@ -8,6 +8,9 @@ from hotsku.domain.item import Item, Routing, Standing
 from hotsku.errors import InvalidRequest
 from hotsku.ports import PartitionRow, PartitionStatus
 
+# Shards have 0 for "no limit", so that a sale cannot open or close then.
+_EPOCH = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+
 
 class ItemView(Struct, frozen=True, kw_only=True):
     """An item and its figures: total = pool + preallocated + held + sold; actual = pool + preallocated, as the ledger
@@ -114,12 +117,12 @@ def to_ms(field: str, value: datetime | None) -> int | None:
     """Milliseconds since the epoch of a timezone-aware time.
 
     Raises:
-        InvalidRequest: `value` is naive or no time at all.
+        InvalidRequest: `value` is naive, not after 1970, or no time at all.
     """
     if value is None:
         return None
-    if type(value) is not datetime or value.tzinfo is None:
-        raise InvalidRequest(field, "a timezone-aware datetime")
+    if type(value) is not datetime or value.utcoffset() is None or value <= _EPOCH:
+        raise InvalidRequest(field, "a timezone-aware datetime after 1970")
     return int(value.timestamp() * 1000)
 
 

@@ -9,6 +9,8 @@ from hotsku.ports import Ask, Needs, Refill
 # An ask that is not told again within this time stands no more.
 _ASK_VALID_MS = 200
 _REFILL_VALID_MS = 500
+# Where the pool was too low for a refill, none is tried for so long: engines tell of it with every batch they sell.
+_REST_MS = 500
 
 
 class _Heard(Struct, frozen=True):
@@ -25,15 +27,22 @@ class ItemDemand:
         self._meters: dict[PartitionRef, DemandMeter] = {}
         self._ran_dry: set[PartitionRef] = set()
         self._heard: dict[str, int] = {}
+        self._rests_until_ms = float("-inf")
 
     def hear_ask(self, engine_id: str, number: int, ask: Ask, now_ms: float) -> None:
         self._asks[engine_id, ask.ref] = _Heard(ask, now_ms)
         self._heard[engine_id] = max(number, self._heard.get(engine_id, 0))
         self._ran_dry.add(ask.ref)
 
-    def hear_refill(self, refill: Refill, now_ms: float) -> None:
+    def hear_refill(self, refill: Refill, now_ms: float) -> bool:
+        """Returns whether a round is worth its while."""
         self._refills[refill.ref] = now_ms
         self._meters.setdefault(refill.ref, DemandMeter()).observe(refill.at_ms, refill.taken)
+        return now_ms >= self._rests_until_ms
+
+    def rest(self, now_ms: float) -> None:
+        """The pool had nothing for the refills."""
+        self._rests_until_ms = now_ms + _REST_MS
 
     def needs(self, now_ms: float) -> list[Need]:
         """What dry partitions lack now, the oldest first."""
@@ -85,6 +94,6 @@ class Demand:
             self.of(ask.ref.item_id).hear_ask(needs.engine_id, needs.no, ask, now_ms)
             items.add(ask.ref.item_id)
         for refill in needs.refills:
-            self.of(refill.ref.item_id).hear_refill(refill, now_ms)
-            items.add(refill.ref.item_id)
+            if self.of(refill.ref.item_id).hear_refill(refill, now_ms):
+                items.add(refill.ref.item_id)
         return items

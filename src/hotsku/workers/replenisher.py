@@ -9,10 +9,8 @@ Two replenishers at once do no harm: a lease is guarded by the number of the lea
 import asyncio
 from collections import deque
 
-from msgspec import Struct
-
 from hotsku.domain.events import PartitionRef
-from hotsku.domain.item import Item, Standing
+from hotsku.domain.item import Item
 from hotsku.domain.leasing import Holding, Need, lease_size, plan_round
 from hotsku.log import get_logger
 from hotsku.ports import (
@@ -23,7 +21,6 @@ from hotsku.ports import (
     Lost,
     Needs,
     News,
-    PartitionRow,
     PartitionStatus,
     Shard,
     Signals,
@@ -33,6 +30,7 @@ from hotsku.ports import (
 from hotsku.stocking import install_missing, lease_and_install, open_item
 from hotsku.workers.demand import Demand, ItemDemand
 from hotsku.workers.retrying import AWAY
+from hotsku.workers.scene import Scene
 
 _log = get_logger("replenisher")
 
@@ -40,42 +38,6 @@ _log = get_logger("replenisher")
 _PROTECTED_MS = 100
 _REFILLS_REMEMBERED = 100
 _PARALLEL_ROUNDS = 16
-
-
-class _Scene(Struct, frozen=True):
-    """What a round decides upon."""
-
-    item: Item
-    standing: Standing
-    rows: dict[PartitionRef, PartitionRow]
-    statuses: dict[PartitionRef, PartitionStatus]
-
-    @property
-    def returning(self) -> int:
-        """Units that shards gave back and the pool does not have yet."""
-        return sum(max(0, status.returned - self.rows[ref].returned) for ref, status in self.statuses.items())
-
-    @property
-    def available(self) -> int:
-        """Units that are not sold: the ledger's, less what shards have sold and the ledger does not have yet. It may be
-        too high, never too low.
-
-        Only for first incarnations: a later one may have booked a sale as returned (another seq had sold its order), so
-        that its two counts differ for ever.
-        """
-        sold = ((status.taken, self.rows[ref]) for ref, status in self.statuses.items())
-        unknown = sum(max(0, taken - row.applied) for taken, row in sold if row.incarnation == 1)
-        return self.standing.actual - unknown
-
-    @property
-    def awaited(self) -> list[PartitionRef]:
-        """The partitions whose events matter now: units on their way to the pool, and what `available` cannot know."""
-        return [
-            ref
-            for ref, status in self.statuses.items()
-            if status.returned > self.rows[ref].returned
-            or (self.rows[ref].incarnation > 1 and status.seq > self.rows[ref].watermark)
-        ]
 
 
 class Replenisher:
@@ -93,6 +55,7 @@ class Replenisher:
         self._due: dict[int, None] = {}
         self._busy: set[int] = set()
         self._wake = asyncio.Event()
+        self._away = False
         self._granted_ms: dict[PartitionRef, float] = {}
         self._refill_ms: deque[float] = deque(maxlen=_REFILLS_REMEMBERED)
         signals.subscribe(needs=self._hear, work=self._hear_applied)
@@ -131,7 +94,11 @@ class Replenisher:
         except (Fenced, Stale) as error:
             _log.info("a partition is fenced; its asks wait", item=item_id, why=type(error).__name__)
         except AWAY as error:
-            _log.warning("a back end is away; the needs will be told again", item=item_id, why=str(error))
+            if not self._away:
+                _log.warning("a back end is away; the needs will be told again", item=item_id, why=str(error))
+            self._away = True
+        else:
+            self._away = False
         finally:
             self._busy.discard(item_id)
             if self._due:
@@ -152,7 +119,7 @@ class Replenisher:
         else:
             await self._refill(scene, demand)
 
-    async def _look(self, item: Item) -> _Scene:
+    async def _look(self, item: Item) -> Scene:
         refs = [PartitionRef(item.id, number) for number in range(item.spec.partitions)]
         statuses = await asyncio.gather(*(self._shard.status(ref) for ref in refs))
         # The shards first, the rows last: units that the shards have sold or given up, and the ledger books meanwhile,
@@ -164,9 +131,9 @@ class Replenisher:
             for ref, status in zip(refs, statuses, strict=True)
             if status.armed and ref in rows and status.incarnation == rows[ref].incarnation
         }
-        return _Scene(item, standing, rows, armed)
+        return Scene(item, standing, rows, armed)
 
-    async def _install_missing(self, scene: _Scene) -> bool:
+    async def _install_missing(self, scene: Scene) -> bool:
         installed = []
         for ref, status in scene.statuses.items():
             if status.lease_no < scene.rows[ref].lease_no:
@@ -176,7 +143,7 @@ class Replenisher:
             self._signals.publish(News(installed=installed))
         return bool(installed)
 
-    async def _serve(self, scene: _Scene, demand: ItemDemand, needs: list[Need]) -> None:
+    async def _serve(self, scene: Scene, demand: ItemDemand, needs: list[Need]) -> None:
         now = self._clock.monotonic_ms()
         holdings = [
             Holding(ref, status.left, now - self._granted_ms.get(ref, -_PROTECTED_MS) < _PROTECTED_MS)
@@ -200,7 +167,7 @@ class Replenisher:
         await self._shard.reclaim(ref, status.incarnation, status.reclaim_no + 1, units)
 
     def _with_top_ups(
-        self, scene: _Scene, demand: ItemDemand, needs: list[Need], grants: dict[PartitionRef, int]
+        self, scene: Scene, demand: ItemDemand, needs: list[Need], grants: dict[PartitionRef, int]
     ) -> dict[PartitionRef, int]:
         """The grants and, where every need is served in full, a lease ahead of demand on top: else a partition that is
         asked of all the time would live from hand to mouth, however full the pool is."""
@@ -209,16 +176,18 @@ class Replenisher:
         more = self._lease_sizes(scene, demand, list(grants), scene.standing.pool - sum(grants.values()))
         return {ref: units + more.get(ref, 0) for ref, units in grants.items()}
 
-    async def _refill(self, scene: _Scene, demand: ItemDemand) -> None:
+    async def _refill(self, scene: Scene, demand: ItemDemand) -> None:
         refills = [ref for ref in demand.refills(self._clock.monotonic_ms()) if ref in scene.statuses]
         sizes = self._lease_sizes(scene, demand, refills, scene.standing.pool)
-        if sizes:
-            await self._grant(scene, sizes)
+        if not sizes:
+            demand.rest(self._clock.monotonic_ms())
+            return
+        await self._grant(scene, sizes)
         for ref in sizes:
             demand.refilled(ref)
 
     def _lease_sizes(
-        self, scene: _Scene, demand: ItemDemand, refs: list[PartitionRef], pool: int
+        self, scene: Scene, demand: ItemDemand, refs: list[PartitionRef], pool: int
     ) -> dict[PartitionRef, int]:
         """What each of the partitions gets ahead of its demand."""
         sizes = {}
@@ -230,7 +199,7 @@ class Replenisher:
                 pool -= units
         return sizes
 
-    async def _grant(self, scene: _Scene, sizes: dict[PartitionRef, int]) -> None:
+    async def _grant(self, scene: Scene, sizes: dict[PartitionRef, int]) -> None:
         started = self._clock.monotonic_ms()
         grants = [
             Grant(ref, scene.rows[ref].incarnation, scene.statuses[ref].lease_no, units) for ref, units in sizes.items()
