@@ -24,6 +24,7 @@ from hotsku.stack import Stack, open_stack
 from hotsku.workers.applier import Applier
 from hotsku.workers.auditor import Auditor
 from hotsku.workers.loop import Role, WorkerLoop
+from hotsku.workers.patience import when_armed
 from hotsku.workers.recoverer import Recoverer
 from hotsku.workers.relay import Relay
 from hotsku.workers.replenisher import Replenisher
@@ -197,7 +198,7 @@ def _inventory(stack: Stack, exits: AsyncExitStack) -> Inventory:
         paths=paths,
         board=board,
         durability=stack.settings.durability,
-        audit=Auditor(stack.ledger, shard).audit,
+        audit=when_armed(Auditor(stack.ledger, shard).audit, stack.clock),
     )
 
 

@@ -1,8 +1,8 @@
 """Lets the partitions of one shard send their batches together.
 
-Under `appendfsync always` a shard syncs once for all that it reads in one turn of its loop. Batches that partitions send
-when they like arrive one by one, and each waits for a sync of its own; sent together they share one. So a partition with
-a batch waits for the round under way to end, and the next round takes everyone who waits.
+Under `appendfsync always` a shard syncs once for all that it reads in one turn of its loop. Batches that partitions
+send when they like arrive one by one, and each waits for a sync of its own; sent together they share one. So a
+partition with a batch waits for the round under way to end, and the next round takes everyone who waits.
 """
 
 import asyncio

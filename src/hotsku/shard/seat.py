@@ -112,8 +112,8 @@ class WorkerSeat:
         users, quiet_s = self._home.locks.users, 0.0
         touched_ns = users.touched_ns
         while not users.try_take() or quiet_s < self._linger_s:
-            # Held only for an instant until the linger is over: a user who arrives meanwhile comes in. One who comes and
-            # goes between two looks has touched the lock.
+            # Held only for an instant until the linger is over: a user who arrives meanwhile comes in. One who comes
+            # and goes between two looks has touched the lock.
             quiet_s = quiet_s + _POLL_S if users.held and users.touched_ns == touched_ns else 0.0
             touched_ns = users.touched_ns
             users.release()

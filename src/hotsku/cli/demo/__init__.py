@@ -1,0 +1,1 @@
+"""`hotsku demo`: a flash sale that proves itself."""

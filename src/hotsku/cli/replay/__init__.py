@@ -1,0 +1,1 @@
+"""`hotsku replay`: an order log, sold again."""

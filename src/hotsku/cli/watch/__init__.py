@@ -1,0 +1,1 @@
+"""`hotsku watch`: stock, live."""
