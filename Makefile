@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -9,7 +10,7 @@ INSTALL := --require-hashes -r requirements.lock
 SELF := --no-deps --no-build-isolation -e .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean lock
+.PHONY: help setup demo bench test lint format clean lock
 
 help: ## Say what the targets do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +29,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup ## Sell one hot item to 200,000 buyers, and audit it
 	@$(BIN)/hotsku demo $(DEMO_ARGS)
 
+bench: setup ## Measure every rung of the ladder side by side (BENCH_ARGS="--quick single bulk")
+	@$(BIN)/hotsku bench $(BENCH_ARGS)
+
 test: setup ## Run the tests (more arguments: PYTEST_ARGS)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -42,7 +46,7 @@ format: setup ## Fix what ruff can fix
 	@$(BIN)/ruff format .
 
 lock: setup ## Resolve requirements.lock anew (needs uv)
-	@uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --upgrade \
+	@uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra bench --generate-hashes --upgrade \
 		--no-config --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 		--output-file requirements.lock pyproject.toml
 

@@ -1,0 +1,1 @@
+"""`hotsku bench`: every rung of the ladder, measured side by side in one run. See docs/performance.md."""

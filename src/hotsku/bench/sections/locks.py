@@ -1,0 +1,119 @@
+"""Every rung of the ladder on every database that answers, beside partitions."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from hotsku.bench.callers import Call, closed_loop
+from hotsku.bench.report import Chart, Figure, Measured, Section, ratio
+from hotsku.bench.rounds import Plan, Side, alternate
+from hotsku.bench.selling import single_side
+from hotsku.bench.servers import open_shop, running_server
+from hotsku.errors import BackendUnavailable, InvalidSettings
+from hotsku.strategies.base import Answer, Strategy
+from hotsku.strategies.databases.by_url import open_database
+from hotsku.strategies.names import LOCKS, WITH_REDIS, make_strategy
+
+NAME = "locks"
+DATABASES = ("sqlite", "postgresql", "mariadb")
+CALLERS = 64
+_PARTITIONS = "partitions (sqlite ledger)"
+_PARTITION_CALLERS = 512
+_STOCK = 50_000_000
+# One row a unit: as many as a few rounds can sell.
+_UNITS = 60_000
+
+
+async def measure(plan: Plan, folder: Path) -> Section:
+    """64 callers for every strategy of rungs 1 to 3 (more only queue in the database), 512 for partitions."""
+    section = Section(name=NAME, title="The ladder: one hot item, every strategy on every database")
+    async with AsyncExitStack() as exits:
+        shop = await exits.enter_async_context(open_shop(plan.settings, folder))
+        redis_server = await exits.enter_async_context(running_server(folder, on_disk=True))
+        sides: dict[str, Side] = {}
+        for database in DATABASES:
+            url = plan.urls.get(database) or f"sqlite:///{folder}/shop.db"
+            why_not = await _why_silent(url)
+            if why_not:
+                section.notes.append(f"{database}: {why_not}")
+                continue
+            for name in (*LOCKS, *WITH_REDIS):
+                if name != "skip_locked" or database != "sqlite":
+                    opened = opened_side(plan, name, url, f"unix://{redis_server.spec.socket}")
+                    sides[f"{name} ({database})"] = await exits.enter_async_context(opened)
+        sides[_PARTITIONS] = single_side(plan, shop, _PARTITION_CALLERS, 8)
+        section.rows = await alternate(plan, sides, {_PARTITIONS: f"durable, {_PARTITION_CALLERS} callers"})
+    section.figures = _figures(section)
+    section.charts = [
+        Chart(
+            title="The ladder: accepted deductions a second (logarithmic)",
+            labels=[row.name for row in section.rows],
+            series={"accepted/s": [row.accepted_per_s for row in section.rows]},
+            log=True,
+        )
+    ]
+    return section
+
+
+@asynccontextmanager
+async def opened_side(plan: Plan, name: str, url: str, redis_url: str) -> AsyncIterator[Side]:
+    """A strategy in tables of its own, which are gone afterwards."""
+    strategy = make_strategy(name, url, redis_url=redis_url, prefix=f"bench_{secrets.token_hex(4)}_")
+    await strategy.open()
+    try:
+        await strategy.create("hot", _UNITS if name == "skip_locked" else _STOCK)
+        # Every connection is open, and every statement prepared, before the clock starts.
+        await asyncio.gather(*(strategy.deduct("hot", 1, f"warm-{number}", "") for number in range(CALLERS)))
+        yield _side(plan, strategy)
+    finally:
+        await strategy.erase()
+        await strategy.close()
+
+
+def _side(plan: Plan, strategy: Strategy) -> Side:
+    first = 0
+
+    async def side() -> Measured:
+        nonlocal first
+        measured = await closed_loop(plan.clock, _call(strategy), CALLERS, plan.seconds, first)
+        first += measured.answers
+        await strategy.count("hot")  # one_key writes what waits, so that it disturbs nobody else's round
+        return measured
+
+    return side
+
+
+def _call(strategy: Strategy) -> Call:
+    async def call(number: int) -> Answer:
+        return await strategy.deduct("hot", 1, f"o{number:011d}", f"b{number:011d}")
+
+    return call
+
+
+async def _why_silent(url: str) -> str | None:
+    try:
+        database = open_database(url)
+        try:
+            await database.statements(lambda session: session.rows("SELECT 1", {}))
+        finally:
+            await database.close()
+    except (BackendUnavailable, InvalidSettings) as error:
+        return f"left out, it does not answer ({error})"
+    return None
+
+
+def _figures(section: Section) -> list[Figure]:
+    partitions = section.row(_PARTITIONS).accepted_per_s
+    figures = []
+    for database in DATABASES:
+        locks = [row for row in section.rows if row.name in {f"{name} ({database})" for name in LOCKS}]
+        if locks:
+            best = max(locks, key=lambda row: row.accepted_per_s)
+            figures.append(
+                ratio(f"partitions to {best.name}, its best lock", partitions, best.accepted_per_s, least=50)
+            )
+        keys = [row for row in section.rows if row.name == f"one_key ({database})"]
+        figures += [ratio(f"partitions to {row.name}", partitions, row.accepted_per_s) for row in keys]
+    return figures

@@ -1,0 +1,97 @@
+"""Latency when requests arrive at a fixed rate, whether or not earlier ones were answered."""
+
+import asyncio
+from pathlib import Path
+
+from hotsku.bench.callers import Call, Heard, closed_loop, tidy
+from hotsku.bench.report import Chart, Figure, Measured, Section
+from hotsku.bench.rounds import Plan, Side, alternate
+from hotsku.bench.selling import new_item, single_call
+from hotsku.bench.servers import Shop, open_shop
+from hotsku.cli.histogram import bucket_ms, bucket_of
+
+NAME = "open-loop"
+CALLERS = 512
+PARTITIONS = 8
+LOADS = (50, 80)  # percent of the peak
+_TICK_S = 0.001
+# Four of the histogram's buckets, a quarter of an octave, are one bar.
+_BUCKETS_A_BAR = 4
+
+
+async def measure(plan: Plan, folder: Path) -> Section:
+    """A latency runs from the moment that the request was due, so a stall counts against all that it delayed."""
+    async with open_shop(plan.settings, folder) as shop:
+        peak = await _peak(plan, shop)
+        latencies: dict[str, list[float]] = {}
+        sides: dict[str, Side] = {}
+        for load in LOADS:
+            name = f"{load} % of the peak"
+            latencies[name] = []
+            sides[name] = _side(plan, shop, peak * load / 100, latencies[name])
+        rows = await alternate(plan, sides)
+    section = Section(name=NAME, title="Open loop: requests arrive at a fixed rate", rows=rows)
+    section.figures = [Figure(name=f"the peak, {CALLERS} callers in a closed loop", value=peak, unit="/s")]
+    for row, load in zip(rows, LOADS, strict=True):
+        section.figures.append(Figure(name=f"arrivals at {row.name}", value=peak * load / 100, unit="/s"))
+    section.charts = [histogram(latencies)]
+    return section
+
+
+def histogram(latencies: dict[str, list[float]]) -> Chart:
+    """How many percent of each side's requests took how long."""
+    counts: dict[str, dict[int, int]] = {name: {} for name in latencies}
+    for name, values in latencies.items():
+        for ms in values:
+            bar = bucket_of(ms) // _BUCKETS_A_BAR
+            counts[name][bar] = counts[name].get(bar, 0) + 1
+    every = {bar for of_side in counts.values() for bar in of_side}
+    bars = range(min(every, default=0), max(every, default=-1) + 1)
+    return Chart(
+        title="Latency from the moment a request was due: percent of requests by ms",
+        labels=[f"{bucket_ms(bar * _BUCKETS_A_BAR):.2g}" for bar in bars],
+        series={
+            name: [100 * of_side.get(bar, 0) / max(1, len(latencies[name])) for bar in bars]
+            for name, of_side in counts.items()
+        },
+    )
+
+
+async def _peak(plan: Plan, shop: Shop) -> float:
+    plan.say("the peak")
+    sku = await new_item(shop, PARTITIONS)
+    measured = await closed_loop(plan.clock, single_call(shop.stock, [sku]), CALLERS, plan.seconds)
+    await shop.forget(sku)
+    return measured.per_s
+
+
+def _side(plan: Plan, shop: Shop, per_s: float, latencies: list[float]) -> Side:
+    async def side() -> Measured:
+        sku = await new_item(shop, PARTITIONS)
+        heard = await open_loop(plan, single_call(shop.stock, [sku]), per_s)
+        latencies.extend(heard.latencies)
+        await shop.forget(sku)
+        return heard.measured(plan.seconds)
+
+    return side
+
+
+async def open_loop(plan: Plan, call: Call, per_s: float) -> Heard:
+    """Requests at `per_s` for the plan's seconds, evenly; those of a millisecond are begun together."""
+    clock, heard = plan.clock, Heard()
+    tidy()
+    start_ms = clock.monotonic_ms()
+    total, begun = int(per_s * plan.seconds), 0
+
+    async def request(number: int, due_ms: float) -> None:
+        answer = await call(number)
+        heard.note(answer, clock.monotonic_ms() - due_ms)
+
+    async with asyncio.TaskGroup() as group:
+        while begun < total:
+            due = min(total, int((clock.monotonic_ms() - start_ms) * per_s / 1000) + 1)
+            for number in range(begun, due):
+                group.create_task(request(number, start_ms + number * 1000 / per_s))
+            begun = due
+            await asyncio.sleep(_TICK_S)
+    return heard

@@ -1,0 +1,58 @@
+"""Sides that sell through an inventory."""
+
+import secrets
+from collections.abc import Sequence
+
+from hotsku.bench.callers import Call, closed_loop
+from hotsku.bench.cpu import CpuMeter
+from hotsku.bench.report import Measured
+from hotsku.bench.rounds import Plan, Side
+from hotsku.bench.servers import Shop
+from hotsku.domain.deduction import Deduction, Outcome
+from hotsku.engine.inventory import Inventory
+from hotsku.strategies.base import Answer
+
+# So many units that no round sells them, and that leases on the way are not needed.
+PLENTY = 400_000_000
+
+
+async def new_item(shop: Shop, partitions: int, total: int = PLENTY) -> str:
+    """A fresh item, loaded by the engine."""
+    sku = f"item-{secrets.token_hex(6)}"
+    await shop.stock.create_item(sku, total, partitions=partitions)
+    await shop.stock.deduct_many(sku, [])
+    return sku
+
+
+def single_call(stock: Inventory, skus: Sequence[str]) -> Call:
+    """Sells one unit to a new order of a new buyer; the items take turns."""
+    count = len(skus)
+
+    async def call(number: int) -> Answer:
+        deduction = await stock.deduct(skus[number % count], 1, order_id=f"o{number:011d}", buyer_id=f"b{number:011d}")
+        return answer_of(deduction)
+
+    return call
+
+
+def answer_of(deduction: Deduction) -> Answer:
+    """The deduction's answer in the words of the ladder."""
+    if deduction.outcome is Outcome.ACCEPTED:
+        return Answer.REPLAYED if deduction.replayed else Answer.ACCEPTED
+    return Answer.INSUFFICIENT if deduction.outcome is Outcome.INSUFFICIENT else Answer.SOLD_OUT
+
+
+def single_side(plan: Plan, shop: Shop, callers: int, partitions: int, *, following: bool = False) -> Side:
+    """Single calls on a fresh item. `following`: its ledger catches up before the side is done (not measured)."""
+
+    async def side() -> Measured:
+        sku = await new_item(shop, partitions)
+        meter = CpuMeter(shop.server.pid)
+        measured = await closed_loop(plan.clock, single_call(shop.stock, [sku]), callers, plan.seconds)
+        measured = meter.stop(measured)
+        if following:
+            await shop.followed(sku)
+        await shop.forget(sku)
+        return measured
+
+    return side
