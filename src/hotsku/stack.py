@@ -44,7 +44,7 @@ class Stack(Struct, frozen=True):
     def shard(self) -> WireShard:
         """A connection of its own to the shard; the caller closes it."""
 
-        async def open_wherever_it_is_now(factory: type[Pipe]) -> tuple[asyncio.BaseTransport, Pipe]:
+        async def open_wherever_it_is_now(factory: Callable[[], Pipe]) -> tuple[asyncio.BaseTransport, Pipe]:
             return await self.address_of().open(factory)  # an embedded server's socket may move when it restarts
 
         return WireShard(Wire(open_wherever_it_is_now, self.address_of().greeting(), _CALL_TIMEOUT_S), self.keys)

@@ -8,6 +8,7 @@ MAX_QUANTITY = 1_000_000_000
 MAX_ID_LENGTH = 64
 
 _ID = re.compile(r"[A-Za-z0-9._:@+=-]{1,64}")
+_CHARACTERS = re.compile(r"[A-Za-z0-9._:@+=-]+")
 _ID_ALLOWED = "1 to 64 characters of A-Z a-z 0-9 . _ : @ + = -"
 
 
@@ -20,6 +21,23 @@ def check_id(field: str, value: object) -> str:
     if type(value) is str and _ID.fullmatch(value):
         return value
     raise InvalidRequest(field, f"{_ID_ALLOWED}, not {_shown(value)}")
+
+
+def check_order_ids(order_id: object, buyer_id: object) -> None:
+    """`check_id` for an order and `check_buyer_id` for its buyer in one look: every request passes here.
+
+    Raises:
+        InvalidRequest: one of them is not well-formed.
+    """
+    if (
+        type(order_id) is not str
+        or type(buyer_id) is not str
+        or not 0 < len(order_id) <= MAX_ID_LENGTH
+        or len(buyer_id) > MAX_ID_LENGTH
+        or not _CHARACTERS.fullmatch(order_id + buyer_id)
+    ):
+        check_id("order_id", order_id)
+        check_buyer_id(buyer_id)
 
 
 def check_buyer_id(value: object) -> str:

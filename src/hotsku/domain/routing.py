@@ -7,8 +7,11 @@ which never changes. So a retry always meets its first attempt, whichever proces
 from collections.abc import Callable
 from zlib import crc32
 
+from hotsku.domain.identity import MAX_ID_LENGTH
+
 # chr(48) is "0": a length of 0 to 64 becomes one printable character, "0" to "p".
 _LENGTH_BASE = 48
+_LENGTHS = [chr(_LENGTH_BASE + length) for length in range(MAX_ID_LENGTH + 1)]
 
 
 def home(order_id: str, buyer_id: str, partitions: int) -> int:
@@ -21,7 +24,7 @@ def order_field(order_id: str, buyer_id: str) -> str:
 
     The length prefix keeps ("ab", "c") and ("a", "bc") apart.
     """
-    return chr(_LENGTH_BASE + len(buyer_id)) + buyer_id + order_id
+    return _LENGTHS[len(buyer_id)] + buyer_id + order_id
 
 
 def split_field(field: str) -> tuple[str, str]:

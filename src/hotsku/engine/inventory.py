@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Self, TypeVar
+from typing import Self
 
 from hotsku.domain.conservation import AuditReport
 from hotsku.domain.deduction import Deduction, Order, OrderState, Outcome
-from hotsku.domain.identity import check_buyer_id, check_id, check_quantity
+from hotsku.domain.identity import check_buyer_id, check_id, check_order_ids, check_quantity
 from hotsku.domain.item import Item, ItemSpec, Routing, check_spec, default_partitions
 from hotsku.domain.routing import home, order_field
 from hotsku.engine.item_path import ItemPath, ItemPaths
@@ -19,8 +19,6 @@ from hotsku.engine.views import ItemView, PartitionView, item_view, partition_vi
 from hotsku.errors import BackendUnavailable, HotSKUError, InvalidRequest, UnknownItem
 from hotsku.ports import Clock, Fenced, Ledger, Lost, Shard, Signals, Stale, Work
 from hotsku.stocking import open_item
-
-T = TypeVar("T")
 
 _DEFAULT_HOLD_TTL = timedelta(minutes=15)
 _CLOSE_PATIENCE_S = 10.0
@@ -58,9 +56,10 @@ class Inventory:
         self._ticker: asyncio.Task[None] | None = None
         self._open_calls = 0
         self._all_answered = asyncio.Event()
-        self._all_answered.set()
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._paths.tick()
         self._signals.subscribe(news=self._paths.hear)
         self._ticker = asyncio.create_task(self._tick())
         return self
@@ -101,12 +100,21 @@ class Inventory:
         """
         path = self._paths.known(sku) or await self._load(sku)
         check_quantity(quantity)
-        order_id, partition = self._route(path, order_id, buyer_id, quantity)
-        future: asyncio.Future[Deduction] = asyncio.get_running_loop().create_future()
-        path.partitions[partition].submit(
-            Request(order_field(order_id, buyer_id), order_id, buyer_id, quantity, future, self._clock.monotonic_ms())
-        )
-        return await self._answer(future)
+        if order_id is None:
+            check_buyer_id(buyer_id)
+        else:
+            check_order_ids(order_id, buyer_id)
+        if not buyer_id:
+            self._check_limit(path)
+        order_id, partition = path.scheduler.route(order_id, buyer_id, quantity)
+        future: asyncio.Future[Deduction] = self._loop.create_future()
+        field = order_field(order_id, buyer_id)
+        path.partitions[partition].submit(Request(field, order_id, buyer_id, quantity, future, self._paths.now_ms))
+        self._open_calls += 1
+        try:
+            return await future
+        finally:
+            self._answered()
 
     async def deduct_many(
         self, sku: str, orders: Sequence[Order | Mapping[str, object]]
@@ -126,18 +134,23 @@ class Inventory:
         checked = check_orders(orders)
         if not checked:
             return []
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        bulk, now = Bulk(len(checked), done), self._clock.monotonic_ms()
+        done: asyncio.Future[None] = self._loop.create_future()
+        bulk, now = Bulk(len(checked), done), self._paths.now_ms
         homes: list[list[Request]] = [[] for _ in path.partitions]
         for index, order in enumerate(checked):
-            self._check_limit(path, order.buyer_id)
+            if not order.buyer_id:
+                self._check_limit(path)
             field = order_field(order.order_id, order.buyer_id)
             request = Request(field, order.order_id, order.buyer_id, order.quantity, bulk, now, index)
             homes[home(order.order_id, order.buyer_id, len(homes))].append(request)
         for partition, requests in zip(path.partitions, homes, strict=True):
             if requests:
                 partition.submit_many(requests)
-        await self._answer(done)
+        self._open_calls += 1
+        try:
+            await done
+        finally:
+            self._answered()
         return [answer for answer in bulk.answers if answer is not None]
 
     async def order(self, sku: str, order_id: str, buyer_id: str = "") -> Deduction:
@@ -238,15 +251,8 @@ class Inventory:
 
     # --- inside ---
 
-    def _route(self, path: ItemPath, order_id: str | None, buyer_id: str, quantity: int) -> tuple[str, int]:
-        if order_id is not None:
-            check_id("order_id", order_id)
-        check_buyer_id(buyer_id)
-        self._check_limit(path, buyer_id)
-        return path.scheduler.route(order_id, buyer_id, quantity)
-
-    def _check_limit(self, path: ItemPath, buyer_id: str) -> None:
-        if path.item.spec.limit_per_buyer is not None and not buyer_id:
+    def _check_limit(self, path: ItemPath) -> None:
+        if path.item.spec.limit_per_buyer is not None:
             raise InvalidRequest("buyer_id", f"given: {path.item.sku!r} has a limit per buyer")
 
     async def _load(self, sku: str) -> ItemPath:
@@ -272,21 +278,18 @@ class Inventory:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(ASK_INTERVAL_MS / 1000)
-            for partition in self._paths.all_partitions():
-                partition.tick()
+            self._paths.tick()
             self._board.repeat_asks()
 
-    async def _answer(self, future: "asyncio.Future[T]") -> T:
-        self._open_calls += 1
-        self._all_answered.clear()
-        try:
-            return await future
-        finally:
-            self._open_calls -= 1
-            if not self._open_calls:
-                self._all_answered.set()
+    def _answered(self) -> None:
+        self._open_calls -= 1
+        if not self._open_calls:
+            self._all_answered.set()
 
     async def _settle(self) -> None:
+        self._all_answered.clear()
+        if not self._open_calls:
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_PATIENCE_S):
                 await self._all_answered.wait()

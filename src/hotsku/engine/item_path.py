@@ -57,6 +57,8 @@ class ItemPaths:
         self._by_id: dict[int, ItemPath] = {}
         self._loading: dict[str, asyncio.Lock] = {}
         self._closed = False
+        # The time as of the last tick: what waits, waits for seconds, and asking the clock for each request costs.
+        self.now_ms = clock.monotonic_ms()
 
     def close(self) -> None:
         """Take no more requests; those under way go on."""
@@ -69,6 +71,12 @@ class ItemPaths:
             return self._by_sku.get(sku)
         except TypeError:  # not even hashable; `load` says what a SKU is
             return None
+
+    def tick(self) -> None:
+        """Look at everything that waits; call it every `ASK_INTERVAL_MS`."""
+        self.now_ms = self._clock.monotonic_ms()
+        for partition in self.all_partitions():
+            partition.tick()
 
     def all_partitions(self) -> list[PartitionPath]:
         return [partition for path in self._by_id.values() for partition in path.partitions]

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from msgspec import Struct
+
 from hotsku.domain.deduction import Deduction, OrderState, Outcome
 from hotsku.errors import HotSKUError
 
@@ -23,7 +25,7 @@ class Bulk:
             self.done.set_result(None)
 
 
-class Request:
+class Request(Struct, gc=False, eq=False):
     """One order that waits for its answer.
 
     `since_ms` is when it came (monotonic). `unknown_until_ms` is the shard's clock up to which an earlier attempt,
@@ -32,37 +34,15 @@ class Request:
     that it waits.
     """
 
-    __slots__ = (
-        "buyer_id",
-        "field",
-        "future",
-        "index",
-        "order_id",
-        "quantity",
-        "since_ms",
-        "told_no",
-        "unknown_until_ms",
-    )
-
-    def __init__(
-        self,
-        field: str,
-        order_id: str,
-        buyer_id: str,
-        quantity: int,
-        future: "asyncio.Future[Deduction] | Bulk",
-        since_ms: float,
-        index: int = 0,
-    ) -> None:
-        self.field = field
-        self.order_id = order_id
-        self.buyer_id = buyer_id
-        self.quantity = quantity
-        self.future = future
-        self.since_ms = since_ms
-        self.index = index
-        self.unknown_until_ms = 0
-        self.told_no = 0
+    field: str
+    order_id: str
+    buyer_id: str
+    quantity: int
+    future: "asyncio.Future[Deduction] | Bulk"
+    since_ms: float
+    index: int = 0
+    unknown_until_ms: int = 0
+    told_no: int = 0
 
     @property
     def abandoned(self) -> bool:

@@ -43,10 +43,11 @@ class Scheduler:
     def route(self, order_id: str | None, buyer_id: str, quantity: int) -> tuple[str, int]:
         """The order's id, minted where there is none, and its home partition."""
         count = len(self._partitions)
-        if order_id is None and not buyer_id and self._routing != "sticky":
-            chosen = self._choose(quantity)
-            return mint_order_id(self._draw_id, chosen, count), chosen
-        order_id = order_id or self._draw_id()
+        if order_id is None:
+            if not buyer_id and self._routing != "sticky":
+                chosen = self._choose(quantity)
+                return mint_order_id(self._draw_id, chosen, count), chosen
+            order_id = self._draw_id()
         return order_id, home(order_id, buyer_id, count)
 
     def _choose(self, quantity: int) -> int:

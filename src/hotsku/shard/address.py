@@ -12,6 +12,8 @@ from redis.backoff import NoBackoff
 from hotsku.errors import InvalidSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hotsku.shard.wire import Argument, Pipe
 
 DEFAULT_PORT = 6379
@@ -26,7 +28,7 @@ class Address(Struct, frozen=True):
     username: str | None = None
     password: str | None = None
 
-    async def open(self, factory: "type[Pipe]") -> "tuple[asyncio.BaseTransport, Pipe]":
+    async def open(self, factory: "Callable[[], Pipe]") -> "tuple[asyncio.BaseTransport, Pipe]":
         """Open a transport for a bare connection."""
         loop = asyncio.get_running_loop()
         if self.path is not None:

@@ -24,12 +24,19 @@ class ReplyError(Exception):
     """The shard answered with an error."""
 
 
+# How often within its timeout a connection looks at its oldest call.
+_LOOKS = 4
+
+
 class Pipe(asyncio.Protocol):
     """Replies resolve the futures of their calls, first in, first out."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._why = "closed"
         self._reader = hiredis.Reader(replyError=ReplyError)
         self._waiting: deque[asyncio.Future[Reply]] = deque()
+        self._outgoing: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -42,8 +49,17 @@ class Pipe(asyncio.Protocol):
             raise Lost("the connection to the shard is closed", sent=False)
         future: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting.append(future)
-        self._transport.write(packed)
+        self._outgoing.append(packed)
+        if len(self._outgoing) == 1:
+            self._loop.call_soon(self._write)
         return future
+
+    def _write(self) -> None:
+        """Write all calls of this turn of the loop at once. The shard reads them at once, too, and syncs once for them;
+        one write a call would wake it at the first."""
+        outgoing, self._outgoing = self._outgoing, []
+        if self._transport is not None:
+            self._transport.write(b"".join(outgoing))
 
     def close(self) -> None:
         if self._transport is not None:
@@ -51,6 +67,20 @@ class Pipe(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._watch(None, 0)
+
+    def _watch(self, oldest: "asyncio.Future[Reply] | None", looks: int) -> None:
+        """Give the connection up when its oldest call gets no reply. One timer a connection: one a call would cost more
+        than the call."""
+        if self._transport is None:
+            return
+        now_oldest = self._waiting[0] if self._waiting else None
+        looks = looks + 1 if now_oldest is not None and now_oldest is oldest else 0
+        if looks > _LOOKS:
+            self._why = f"no reply in {self._timeout_s:g} s"
+            self.close()
+            return
+        self._loop.call_later(self._timeout_s / _LOOKS, self._watch, now_oldest, looks)
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
@@ -72,11 +102,11 @@ class Pipe(asyncio.Protocol):
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
-                future.set_exception(Lost(f"the connection to the shard broke ({exc or 'closed'})", sent=True))
+                future.set_exception(Lost(f"the connection to the shard broke ({exc or self._why})", sent=True))
 
 
 # Opens the transport to a shard (see `hotsku.shard.address`).
-Opener = Callable[[type[Pipe]], Awaitable[tuple[asyncio.BaseTransport, Pipe]]]
+Opener = Callable[[Callable[[], Pipe]], Awaitable[tuple[asyncio.BaseTransport, Pipe]]]
 
 
 class Wire:
@@ -106,13 +136,7 @@ class Wire:
         pipe = self._pipe
         if pipe is None or not pipe.open:
             pipe = await self._connect()
-        future = pipe.send(_pack(arguments))
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await future
-        except TimeoutError:
-            pipe.close()
-            raise Lost(f"the shard gave no reply in {self._timeout_s:g} s", sent=True) from None
+        return await pipe.send(_pack(arguments))
 
     def close(self) -> None:
         """Close the connection; calls in flight are lost."""
@@ -126,7 +150,7 @@ class Wire:
                 return self._pipe
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    _, pipe = await self._opener(Pipe)
+                    _, pipe = await self._opener(lambda: Pipe(self._timeout_s))
                     for command in self._greeting:
                         await pipe.send(_pack(command))
             except (OSError, TimeoutError) as error:
