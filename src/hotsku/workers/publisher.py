@@ -6,7 +6,7 @@ from collections import defaultdict
 import msgspec
 
 from hotsku.domain.events import Event, PartitionRef, StreamEntry, encode_message
-from hotsku.domain.relaying import Progress, cut_messages
+from hotsku.domain.relaying import MAX_EVENTS, Progress, cut_messages
 from hotsku.log import get_logger
 from hotsku.ports import Broker, Clock, Fenced, Ledger, Shard, Stale
 
@@ -139,9 +139,14 @@ class EventsLost(Exception):
 
 
 def _events_after(entries: list[StreamEntry], after: int) -> list[Event]:
-    """The first events after `after` that are numbered without a gap."""
+    """The first events after `after` that are numbered without a gap, about a message's worth: what goes beyond it would
+    be read and unpacked again for the next one."""
+    events: list[Event] = []
     try:
-        events = [event for entry in entries for event in entry.events() if event.seq > after]
+        for entry in entries:
+            if len(events) >= MAX_EVENTS:
+                break
+            events += [event for event in entry.events() if event.seq > after]
         return [event for i, event in enumerate(events) if event.seq == events[0].seq + i]
     except _UNREADABLE as error:
         raise EventsLost(f"the stream cannot be read after seq {after}: {error}") from error
