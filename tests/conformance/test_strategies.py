@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.support.strategies import PAIRS, running, why_not
 
 from hotsku.errors import IdempotencyConflict, InvalidRequest, InvalidSettings, UnknownItem
 from hotsku.strategies.base import Answer, Count, Strategy
 from hotsku.strategies.names import make_strategy
-from tests.support.strategies import PAIRS, running, why_not
 
 pytestmark = pytest.mark.anyio
 

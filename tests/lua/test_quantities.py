@@ -59,7 +59,7 @@ def test_ids_of_every_length(shared: Callable[..., Partition], length: int, buye
     assert partition.buyers() == {"=" * buyer_length: 2}
 
 
-@pytest.mark.parametrize("quantity", [b"1", msgspec.msgpack.Ext(1, b"1")], ids=repr)
+@pytest.mark.parametrize("quantity", [b"1", msgspec.msgpack.Ext(1, b"1")], ids=["bytes", "extension"])
 def test_what_the_shard_cannot_decode_refuses_the_batch_before_anything_is_written(
     partition: Partition, quantity: object
 ) -> None:

@@ -72,5 +72,6 @@ def percentile(ordered: list[float], percent: float) -> float:
 
 def tidy() -> None:
     """Collect what earlier rounds left, and keep it out of the collector's way in this one."""
+    gc.unfreeze()
     gc.collect()
     gc.freeze()

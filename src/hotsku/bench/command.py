@@ -45,8 +45,8 @@ def bench(
 ) -> int:
     """Measure every rung of the ladder side by side, on servers of its own; databases that do not answer are left out.
 
-    It sells on back ends of its own in temporary folders, durable, whatever the settings name. A quiet machine gives steadier figures; the
-    ratios hold on a busy one too, for all sides take turns.
+    It sells on back ends of its own in temporary folders, durable, whatever the settings name. A quiet machine gives
+    steadier figures; ratios hold better than figures on a busy one, for all sides take turns.
     """
     try:
         from hotsku.bench import charts, tables

@@ -72,9 +72,10 @@ class _MariadbSession:
                 database=parts.path.lstrip("/"),
                 charset="utf8mb4",
                 autocommit=True,
-                init_command="SET SESSION tx_isolation = 'READ-COMMITTED', max_recursive_iterations = 1000000000",
+                init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
             )
             self._cursor = self._connection.cursor()
+            self._cursor.execute("SET SESSION max_recursive_iterations = 1000000000")  # one for each unit of an item
         self._open = False
 
     def execute(self, sql: str, values: Mapping[str, Value]) -> int:
