@@ -122,23 +122,25 @@ class Database:
 
     def _run(self, work: Callable[[Session], T], together: bool) -> T:
         for attempt in range(_ATTEMPTS):
-            session = self._session()
             try:
-                if together:
-                    session.begin()
-                result = work(session)
-                session.commit()
-                return result
+                return self._attempt(self._session(), work, together)
             except Again:
-                session.rollback()
                 time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, 0.0005 * 2**attempt)))
-            except BackendUnavailable:
-                self._drop(session)
-                raise
-            except BaseException:
-                session.rollback()
-                raise
         raise Overloaded(f"{self.dialect.name} gave the transaction up {_ATTEMPTS} times; try again")
+
+    def _attempt(self, session: Session, work: Callable[[Session], T], together: bool) -> T:
+        try:
+            if together:
+                session.begin()
+            result = work(session)
+            session.commit()
+        except BackendUnavailable:
+            self._drop(session)
+            raise
+        except BaseException:
+            session.rollback()
+            raise
+        return result
 
     def _session(self) -> Session:
         session: Session | None = getattr(self._own, "session", None)

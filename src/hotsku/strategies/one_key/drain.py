@@ -51,21 +51,24 @@ class Drain:
             await self._client.xrange(keys.details, min=f"{first + 1}-0", count=BATCH),
         )
         details = [_detail(entry_id, fields) for entry_id, fields in entries]
-        if details:
-            await self._database.transaction(lambda session: self._write(session, item, first, details))
+        if not details:
+            return 0
+        if await self._database.transaction(lambda session: self._write(session, item, first, details)):
             await self._client.xtrim(keys.details, minid=f"{details[-1][0] + 1}-0", approximate=False)
         return len(details)
 
-    def _write(self, session: Session, item: int, first: int, details: list[_Detail]) -> None:
+    def _write(self, session: Session, item: int, first: int, details: list[_Detail]) -> bool:
+        """Returns whether these details are written: another writer may have been quicker, and written fewer."""
         units = sum(quantity if sold else -quantity for _, sold, _, quantity in details)
         moved = session.execute(self._move, {"item": item, "first": first, "last": details[-1][0], "units": units})
         if moved == 0:
-            session.rollback()  # another writer has them
-            return
+            session.rollback()
+            return False
         for sold, sql in ((True, self._insert), (False, self._release)):
             rows = [_row(item, field, quantity) for _, kind, field, quantity in details if kind is sold]
             if rows:
                 session.execute_many(sql, rows)
+        return True
 
 
 def _detail(entry_id: bytes, fields: dict[bytes, bytes]) -> _Detail:

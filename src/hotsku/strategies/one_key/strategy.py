@@ -9,7 +9,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from hotsku.domain.routing import order_field
-from hotsku.errors import BackendUnavailable
+from hotsku.errors import BackendUnavailable, Overloaded
 from hotsku.strategies.base import Answer, Count, check_sale, refusal, replay
 from hotsku.strategies.databases.base import Database
 from hotsku.strategies.locks.guarded import Guarded
@@ -40,6 +40,7 @@ class OneKey(Guarded):
         self._drain = Drain(database, prefix, client)
         self._keys: dict[str, ItemKeys] = {}
         self._writer: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     async def open(self) -> None:
         """Make the tables, and start the background writer."""
@@ -49,9 +50,8 @@ class OneKey(Guarded):
     async def close(self) -> None:
         """Write what waits, and disconnect."""
         if self._writer is not None:
-            self._writer.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._writer
+            self._closing.set()
+            await self._writer
             await self.flush()
         await super().close()
         await self._client.aclose()
@@ -109,9 +109,11 @@ class OneKey(Guarded):
                 pass
 
     async def _write(self) -> None:
-        while True:
-            await asyncio.sleep(_DRAIN_EVERY_S)
-            with suppress(BackendUnavailable, RedisError):  # what could not be written waits in the stream
+        # Not by cancellation: the Redis client may swallow one that comes while it looks at a connection.
+        while not self._closing.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), _DRAIN_EVERY_S)
+            with suppress(BackendUnavailable, Overloaded, RedisError):  # what could not be written waits in the stream
                 await self.flush()
 
     async def _keys_of(self, sku: str) -> ItemKeys:

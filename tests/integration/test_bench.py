@@ -1,0 +1,93 @@
+"""The benchmark runs, counts what it heard by kind, and writes what the docs show."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from hotsku.bench.callers import percentile
+from hotsku.bench.charts import render
+from hotsku.bench.report import Chart, Figure, Measured, Row, ratio
+from hotsku.bench.sections.open_loop import histogram
+from hotsku.cli.main import run
+
+
+def _bench(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
+    line = ["bench", *arguments, "--quick", "--rounds", "1", "--seconds", "0.05", "--json"]
+    assert run(line) == 0
+    answer: dict[str, object] = json.loads(capsys.readouterr().out)
+    return answer
+
+
+def test_rejections_and_replays_are_counted_apart(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    report = _bench(capsys, "reject", "open-loop", "--out", str(tmp_path))
+    sections = report["sections"]
+    assert isinstance(sections, list)
+    reject, open_loop = sections
+    kinds = [("accepted", "rejected"), ("rejected", "replayed"), ("replayed", "accepted")]
+    for row, (some, none) in zip(reject["rows"], kinds, strict=True):
+        assert row[f"{some}_per_s"] > 0
+        assert row[f"{none}_per_s"] == 0
+    assert [row["name"] for row in open_loop["rows"]] == ["50 % of the peak", "80 % of the peak"]
+    machine = report["machine"]
+    assert isinstance(machine, dict)
+    assert machine["cores"] >= 1
+    assert machine["versions"]["valkey"]
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "report.json",
+        "tables.md",
+        "reject-1.svg",
+        "open-loop-1.svg",
+    }
+    assert "![" in (tmp_path / "tables.md").read_text("utf-8")
+
+
+def test_memory_falls_when_the_ledger_has_the_orders(capsys: pytest.CaptureFixture[str]) -> None:
+    sections = _bench(capsys, "memory")["sections"]
+    assert isinstance(sections, list)
+    (chart,) = sections[0]["charts"]
+    waiting, kept = chart["series"].values()
+    assert all(0 < after < before for before, after in zip(waiting, kept, strict=True))
+
+
+@pytest.mark.parametrize("arguments", [["bench", "no-such-section"], ["bench", "--rounds", "0"]])
+def test_bad_arguments_are_usage_errors(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    assert capsys.readouterr().err.startswith("hotsku: error: ")
+
+
+def test_a_row_shows_the_medians_of_its_rounds() -> None:
+    rounds = [Measured(seconds=2, accepted=count, rejected=10, p99_ms=count / 10) for count in (200, 20, 100)]
+    row = Row(name="a side", rounds=rounds).summed_up()
+    assert (row.accepted_per_s, row.rejected_per_s, row.replayed_per_s, row.p99_ms) == (50, 5, 0, 10)
+
+
+def test_a_figure_knows_whether_it_met_its_target() -> None:
+    assert ratio("x", 30, 2, least=15).met is True
+    assert Figure(name="p99", value=11, most=10).met is False
+    assert Figure(name="p99", value=11, most=10).target == "≤ 10"
+    assert Figure(name="peak", value=11).met is None
+
+
+def test_percentiles_of_few_values() -> None:
+    assert percentile([], 99) == 0
+    assert percentile([1.0, 2.0, 3.0], 50) == 2
+    assert percentile([1.0, 2.0, 3.0], 99) == 3
+
+
+def test_the_histogram_has_every_request_in_one_bar() -> None:
+    chart = histogram({"a": [1.0, 1.01, 8.0, 100.0], "b": []})
+    assert sum(value or 0 for value in chart.series["a"]) == pytest.approx(100)
+    assert len(chart.labels) == len(chart.series["a"]) == len(chart.series["b"])
+
+
+def test_a_chart_is_svg_that_asks_nobody_for_anything() -> None:
+    drawn = render(Chart(title="t <&>", labels=["x", "y"], series={"s": [1.0, None]}, log=True), "locks-1.svg")
+    assert drawn.startswith(b"<svg")
+    assert b"t &lt;&amp;&gt;" in drawn
+    assert b"<script" not in drawn
+    assert b"@import" not in drawn
+    assert render(Chart(title="t", labels=["x"], series={"s": [1.0]}), "a") == render(
+        Chart(title="t", labels=["x"], series={"s": [1.0]}), "a"
+    )
