@@ -1,8 +1,8 @@
 """HotSKU sells every unit of a hot item exactly once, at the speed of memory.
 
-    async with hotsku.connect() as stock:
-        await stock.create_item("sneaker-42", total=10_000, partitions=8)
-        deduction = await stock.deduct("sneaker-42", 1, order_id="o-1", buyer_id="u-7")
+async with hotsku.connect() as stock:
+    await stock.create_item("sneaker-42", total=10_000, partitions=8)
+    deduction = await stock.deduct("sneaker-42", 1, order_id="o-1", buyer_id="u-7")
 """
 
 from importlib.metadata import version

@@ -48,7 +48,8 @@ async def test_an_item_that_never_began_is_no_problem(going: Sale) -> None:
 
 async def test_a_begun_item_that_the_ledger_has_as_new_is_no_problem(going: Sale) -> None:
     item = await going.stack.ledger.create_item(spec("fresh", total=10), "durable", 0)
-    await going.stack.shard.begin(PartitionRef(item.id, 0), 1, item.spec, await going.stack.shard.memory(PartitionRef(item.id, 0)))
+    ref = PartitionRef(item.id, 0)
+    await going.stack.shard.begin(ref, 1, item.spec, await going.stack.shard.memory(ref))
     assert (await going.auditor.audit()).ok
 
 
@@ -141,5 +142,6 @@ async def test_a_shard_that_is_away_is_no_failed_audit(valkey: TestServer, tmp_p
         report = await Auditor(stack.ledger, stack.shard).audit(item.id)
         assert names(report) == {"I8"}
         status = await stack.status(item)
-        assert await stack.shard.arm(PartitionRef(item.id, 0), 1, status.seq, await stack.shard.memory(PartitionRef(item.id, 0)))
+        ref = PartitionRef(item.id, 0)
+        assert await stack.shard.arm(ref, 1, status.seq, await stack.shard.memory(ref))
         assert (await Auditor(stack.ledger, stack.shard).audit(item.id)).ok

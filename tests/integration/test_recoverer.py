@@ -120,7 +120,7 @@ async def test_fast_is_proven_only_by_a_seal(fast: Stack) -> None:
 
 
 async def test_durable_after_a_fast_session_is_proven_only_by_a_seal(stack: Stack) -> None:
-    """A sale that began durable, went on under `fast`, and then crashed: that every write is synced now proves nothing."""
+    """A sale that began durable, went on under `fast`, and crashed: that every write is synced now proves nothing."""
     item = await stack.item()
     await stack.sell(item, 10)
     await stack.shard.disarm(PartitionRef(item.id, 0), 1, seal=True)

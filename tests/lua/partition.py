@@ -68,10 +68,19 @@ class Partition:
         self.keys = Keys("hs", "t").partition(PartitionRef(item_id or next(_item_ids), 0))
 
     @classmethod
-    def begun(cls, client: "redis.Redis", *, stock: int = 0, threshold: int = 1, **options: int) -> "Partition":
+    def begun(
+        cls,
+        client: "redis.Redis",
+        *,
+        stock: int = 0,
+        threshold: int = 1,
+        limit: int = 0,
+        opens_at: int = 0,
+        closes_at: int = 0,
+    ) -> "Partition":
         """A partition that is begun and, with `stock`, has lease 1."""
         made = cls(client)
-        assert made.begin(**options) == ["OK"]
+        assert made.begin(limit=limit, opens_at=opens_at, closes_at=closes_at) == ["OK"]
         if stock:
             assert made.install(1, stock, threshold) == ["OK", 1]
         return made
@@ -88,7 +97,7 @@ class Partition:
         return cast(bytes, self.client.fcall_ro("hs_memory", 1, self.keys.meta)).decode()
 
     def begin(
-        self, incarnation: int = 1, limit: int = 0, opens_at: int = 0, closes_at: int = 0, memory: str | None = None
+        self, incarnation: int = 1, limit: int = 0, opens_at: int = 0, closes_at: int = 0, *, memory: str | None = None
     ) -> list[Any]:
         """`memory`: the server's, unless given."""
         memory = self.name_of_memory() if memory is None else memory

@@ -189,7 +189,7 @@ def test_the_name_of_a_memory_outlives_calls_and_not_a_restart(server: TestServe
 
 
 def test_begin_that_is_late_by_a_restart(server: TestServer) -> None:
-    """A paused caller read "never leased to", and meanwhile the partition sold, and its memory was lost and restarted."""
+    """A paused caller read "never leased to"; meanwhile the partition sold, and its memory was lost and restarted."""
     with connect(server) as client:
         partition = Partition(client)
         before = partition.name_of_memory()

@@ -24,10 +24,18 @@ def test_the_latest_counts() -> None:
     clock = HandClock()
     standing = KnownStanding(clock)
     standing.learn(7)
-    clock.at_ms += 400
+    clock.at_ms += 40
     standing.learn(3)
-    clock.at_ms += 400
+    clock.at_ms += 40
     assert standing.available == 3
+
+
+def test_a_figure_that_buyers_are_told_is_never_an_old_one() -> None:
+    clock = HandClock()
+    standing = KnownStanding(clock)
+    standing.learn(3)
+    clock.at_ms += 50
+    assert standing.available is None
 
 
 def test_when_units_come_back_nothing_is_known() -> None:

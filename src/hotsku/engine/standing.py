@@ -2,7 +2,9 @@
 
 from hotsku.ports import Clock
 
-_TRUSTED_MS = 500
+_SOLD_OUT_TRUSTED_MS = 500
+# A figure above 0 is told to buyers: it must not be an old one.
+_TRUSTED_MS = 50
 
 
 class KnownStanding:
@@ -19,7 +21,7 @@ class KnownStanding:
 
     def learn(self, available: int) -> None:
         self._available = available
-        self._until_ms = self._clock.monotonic_ms() + _TRUSTED_MS
+        self._until_ms = self._clock.monotonic_ms() + (_TRUSTED_MS if available else _SOLD_OUT_TRUSTED_MS)
 
     def forget(self) -> None:
         self._until_ms = float("-inf")

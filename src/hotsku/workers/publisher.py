@@ -139,8 +139,8 @@ class EventsLost(Exception):
 
 
 def _events_after(entries: list[StreamEntry], after: int) -> list[Event]:
-    """The first events after `after` that are numbered without a gap, about a message's worth: what goes beyond it would
-    be read and unpacked again for the next one."""
+    """The first events after `after` that are numbered without a gap, about a message's worth: what goes beyond it
+    would be read and unpacked again for the next one."""
     events: list[Event] = []
     try:
         for entry in entries:
