@@ -43,18 +43,20 @@ class Model:
 
     def deduct(self, orders: list[Order], *, take: bool) -> tuple[str, list[tuple[int, int]]]:
         """Returns the codes, and (quantity, seq) of the records that the reply has."""
-        codes, records, waiting = "", [], not take
+        codes, records, left = "", [], sum(self.stock)
         for name, quantity in orders:
-            code = self._decide(name, quantity, waiting=waiting)
-            waiting = waiting or code == "D"
+            code = self._decide(name, quantity, left if take and "D" not in codes else 0)
             codes += code
+            if code == "A":
+                left -= self.orders[name][0]
             if code in "RX":
                 records.append(self.orders[name])
         if "A" in codes:
+            self._take(sum(self.stock) - left)  # the buckets move once a batch
             self.batches.append(self.seq)
         return codes, records
 
-    def _decide(self, name: str, quantity: object, *, waiting: bool) -> str:
+    def _decide(self, name: str, quantity: object, left: int) -> str:
         if type(quantity) is not int or not 1 <= quantity <= MAX_QUANTITY:
             return "I"
         if name in self.orders:
@@ -62,9 +64,8 @@ class Model:
         buyer = split_field(name)[1]
         if self.limit and self.bought.get(buyer, 0) + quantity > self.limit:
             return "L"
-        if waiting or sum(self.stock) < quantity:
+        if left < quantity:
             return "D"
-        self._take(quantity)
         self.events.append(("deducted", name, quantity))
         self.orders[name] = (quantity, self.seq)
         if self.limit:
