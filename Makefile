@@ -33,7 +33,7 @@ bench: setup ## Measure every rung of the ladder side by side (BENCH_ARGS="--qui
 	@$(BIN)/hotsku bench $(BENCH_ARGS)
 
 test: setup ## Run the tests (more arguments: PYTEST_ARGS)
-	@$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 lint: setup ## Check style, types and the import contract
 	@$(BIN)/ruff check .

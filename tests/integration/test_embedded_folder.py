@@ -49,6 +49,18 @@ def test_a_killed_server_is_back_with_its_data_within_about_a_second(folder: Fol
         assert redis.get("kept") == "1"
 
 
+def test_without_its_lock_files_a_folder_gets_no_second_server(folder: Folder) -> None:
+    """Somebody tidied up. Two servers on one file would each sell all that is in it."""
+    first = folder.user()
+    before = first.answer()
+    for name in ("server", "users", "worker", "start"):
+        (folder.path / f"{name}.lock").unlink()
+    late = folder.user().answer()
+    assert "another Valkey server still uses" in str(late["error"])
+    with client(before) as redis:
+        assert redis.info("server")["run_id"] == before["run_id"]
+
+
 def test_users_who_ask_at_once_find_the_same_new_server(folder: Folder) -> None:
     users = [folder.user(), folder.user()]
     before = [user.answer() for user in users]

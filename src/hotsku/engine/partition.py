@@ -31,7 +31,6 @@ _RETRY_INTERVAL_S = 0.05
 
 _encode = msgspec.msgpack.Encoder().encode
 
-_UNREACHABLE = "the shard cannot be reached or is not ready; try again"
 _REFUSALS = {"L": Outcome.LIMIT_EXCEEDED, "N": Outcome.NOT_OPEN, "C": Outcome.CLOSED}
 
 
@@ -81,6 +80,7 @@ class PartitionPath:
         self._tried_ms = 0.0
         self._running: asyncio.Task[None] | None = None
         self._resume = asyncio.Event()
+        self._why = "the shard is not ready; try again"
 
     def submit(self, request: Request) -> None:
         """Take a request; its future will have the answer."""
@@ -132,7 +132,7 @@ class PartitionPath:
             expired = [request for request in self._fresh if request.since_ms < before_ms]
             self._fresh = [request for request in self._fresh if request.since_ms >= before_ms]
             for request in expired:
-                self._give_up(request, BackendUnavailable(_UNREACHABLE))
+                self._give_up(request, BackendUnavailable(self._why))
 
     # --- the loop: one batch in flight ---
 
@@ -180,8 +180,10 @@ class PartitionPath:
                 return reply
             raise Fenced  # the shard forgot what this engine has acknowledged
         except Fenced:
+            self._why = f"partition {self.ref.partition} of {self._sku!r} is fenced; `hotsku audit` says more"
             self._board.fenced(FencedReport(ref=self.ref, incarnation=self._incarnation, acknowledged_seq=self.seq))
         except Lost as lost:
+            self._why = f"{lost}; try again"
             if lost.sent:
                 for request in batch:
                     request.unknown_until_ms = deadline_ms + self._timing.margin_ms
@@ -207,7 +209,7 @@ class PartitionPath:
             return batch, orders
         for request in batch:
             if request.since_ms < before_ms:
-                self._give_up(request, BackendUnavailable(_UNREACHABLE))
+                self._give_up(request, BackendUnavailable(self._why))
         return waiting, _pack(waiting)
 
     # --- answers ---

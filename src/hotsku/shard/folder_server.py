@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from hotsku.errors import BackendUnavailable, InvalidSettings
 from hotsku.shard.launcher import FSYNC, START_TIMEOUT_S, DurabilityMode, ServerSpec, find_binary, last_line, launch
-from hotsku.shard.locks import FileLock
+from hotsku.shard.locks import FileLock, lock_folder
 from hotsku.shard.probe import ServerInfo, appendfsync, probe, shut_down
 from hotsku.shard.sockets import current_socket, forget_socket, socket_to_bind
 
@@ -114,15 +114,29 @@ class FolderServer:
     async def _start(self) -> ServerInfo:
         binary = find_binary()
         lock = await self._lock_for_server()
+        data_fd = self._lock_data(lock)
         try:
             lock.write("")
-            process = await launch(self._spec(binary), inherit=(lock.descriptor,))
+            process = await launch(self._spec(binary), inherit=(lock.descriptor, data_fd))
             # For `_ask_to_end` in a folder that was deleted: the lock says that it lives, this says who it is.
             lock.write(str(process.pid))
         finally:
             lock.forget()
+            os.close(data_fd)
         process.leave_alone()
         return process.info
+
+    def _lock_data(self, lock: FileLock) -> int:
+        """Lock the server's files. Two servers on one file would both sell what is in it; and a lock file alone may be
+        removed by whoever tidies up."""
+        data_fd = lock_folder(self._data)
+        if data_fd is None:
+            lock.close()
+            raise BackendUnavailable(
+                f"another Valkey server still uses {self._data}, though the lock files of the folder were removed; "
+                "end its users, or that server, and try again"
+            )
+        return data_fd
 
     async def _lock_for_server(self) -> FileLock:
         for _ in range(100):

@@ -10,6 +10,21 @@ _POLL_S = 0.02
 _open: "weakref.WeakSet[FileLock]" = weakref.WeakSet()
 
 
+def lock_folder(path: Path) -> int | None:
+    """Take the lock of a folder itself, for a child process to inherit: it cannot be removed without what is in it.
+
+    Returns:
+        the descriptor that holds it, to be closed once the child has started; None where somebody holds it.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
+
+
 class FileLock:
     """A lock file, opened once: it stays the same lock when the file is deleted or replaced behind our back.
 
