@@ -32,8 +32,11 @@ demo: setup ## Sell one hot item to 200,000 buyers, and audit it
 bench: setup ## Measure every rung of the ladder side by side (BENCH_ARGS="--quick single bulk")
 	@$(BIN)/hotsku bench $(BENCH_ARGS)
 
+# More than there are cores: many tests wait for processes that they have killed, and for timers.
+TEST_PROCESSES ?= 4
+
 test: setup ## Run the tests (more arguments: PYTEST_ARGS)
-	@$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 lint: setup ## Check style, types and the import contract
 	@$(BIN)/ruff check .
