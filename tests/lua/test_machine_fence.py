@@ -22,6 +22,7 @@ from tests.lua import invariants
 from tests.lua.fence import debug_reload
 from tests.lua.model import Model
 from tests.lua.partition import Partition, connect, order
+from tests.support.examples import examples
 from tests.support.servers import TestServer
 
 batches = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(1, 3)), min_size=1, max_size=4)
@@ -206,7 +207,7 @@ def test_any_order_of_disasters(server: TestServer) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=60,
+            max_examples=examples(60),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -20,6 +20,7 @@ from hotsku.domain.routing import order_field
 from tests.lua import invariants
 from tests.lua.model import Model
 from tests.lua.partition import Order, Partition
+from tests.support.examples import examples
 
 # Few names, so that orders meet again; a prefix of each other, so that composed fields could be mistaken.
 fields = st.builds(order_field, st.sampled_from(["a", "b", "ab", "ba", "aba"]), st.sampled_from(["", "a", "b", "ab"]))
@@ -128,7 +129,7 @@ def test_any_order_of_calls(shared: Callable[..., Partition]) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=60,
+            max_examples=examples(60),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -4,6 +4,7 @@ from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 from tests.support.parked import request
 from tests.support.stock_model import StockModel
 
@@ -25,7 +26,7 @@ def sales(draw: st.DrawFn, *, unarmed: bool = False, most: int = 5) -> StockMode
     return StockModel(Random(draw(st.integers(0, 2**32))), pool, lefts, orders, away)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(sales())
 def test_every_order_is_served_or_truly_refused_within_its_patience(sale: StockModel) -> None:
     sale.run(PATIENCE_MS)
@@ -33,7 +34,7 @@ def test_every_order_is_served_or_truly_refused_within_its_patience(sale: StockM
     assert all(quantity > unsold for quantity, unsold in sale.refused)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(sales(unarmed=True, most=12))
 def test_what_one_partition_cannot_get_does_not_keep_the_others_waiting(sale: StockModel) -> None:
     sale.run(PATIENCE_MS)
