@@ -3,11 +3,11 @@
 import asyncio
 import secrets
 import sys
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import redis.asyncio
+from redis.exceptions import RedisError
 
 from hotsku.engine.inventory import Inventory
 from hotsku.engine.item_path import ItemPaths
@@ -20,7 +20,7 @@ from hotsku.shard import library
 from hotsku.shard.address import Address
 from hotsku.shard.embedded import EmbeddedFolder
 from hotsku.shard.seat import WorkerSeat
-from hotsku.stack import Stack, open_stack
+from hotsku.stack import Stack, open_stack, shard_address
 from hotsku.workers.applier import Applier
 from hotsku.workers.auditor import Auditor
 from hotsku.workers.loop import Role, WorkerLoop
@@ -134,17 +134,10 @@ async def migrate(settings: Settings) -> str:
     Replacing the library fences every partition until the recoverer has proven its memory, which takes about a second.
     """
     settings = absolute(settings)
-    if settings.embedded_folder is None:
-        from hotsku.shard.address import parse_address
-
-        client = parse_address(settings.shard_url).client()
-        try:
-            if not await library.is_current(client):
-                await library.replace(client)
-        finally:
-            await client.aclose()
-    async with _open(settings, own_worker=False) as stack:
-        return stack.ledger.ledger_id
+    async with _reach(settings, own_worker=False) as socket_of:
+        await _update_library(shard_address(settings, socket_of)())
+        async with open_stack(settings, socket_of) as stack:
+            return stack.ledger.ledger_id
 
 
 def absolute(settings: Settings) -> Settings:
@@ -157,24 +150,27 @@ def absolute(settings: Settings) -> Settings:
 
 @asynccontextmanager
 async def _open(settings: Settings, *, own_worker: bool) -> AsyncIterator[Stack]:
+    async with _reach(settings, own_worker=own_worker) as socket_of, open_stack(settings, socket_of) as stack:
+        yield stack
+
+
+@asynccontextmanager
+async def _reach(settings: Settings, *, own_worker: bool) -> AsyncIterator[Callable[[], Path] | None]:
+    """Use the embedded folder, if the settings name one: gives where its server listens now, else None."""
     folder = settings.embedded_folder
     if folder is None:
-        async with open_stack(settings) as stack:
-            yield stack
+        yield None
         return
     # No secrets on a command line: the worker needs none.
     needed = settings.model_dump_json(exclude={"api_keys", "receipt_keys"})
     worker = [sys.executable, "-m", "hotsku.embedded_worker", needed]
-    async with (
-        EmbeddedFolder(
-            folder,
-            durability=settings.durability,
-            worker=worker if own_worker else None,
-            on_server_started=_load_library,
-        ) as home,
-        open_stack(settings, lambda: home.socket) as stack,
-    ):
-        yield stack
+    async with EmbeddedFolder(
+        folder,
+        durability=settings.durability,
+        worker=worker if own_worker else None,
+        on_server_started=_load_library,
+    ) as home:
+        yield lambda: home.socket
 
 
 def _inventory(stack: Stack, exits: AsyncExitStack) -> Inventory:
@@ -187,7 +183,7 @@ def _inventory(stack: Stack, exits: AsyncExitStack) -> Inventory:
         clock=stack.clock,
         board=board,
         relay_max_events=stack.settings.relay_max_events,
-        draw_id=_order_ids(),
+        draw_id=_OrderIds(),
         pick=secrets.randbelow,
     )
     return Inventory(
@@ -214,15 +210,18 @@ class _OrderIds:
         return f"{self._process}-{self._count:x}"
 
 
-def _order_ids() -> _OrderIds:
-    return _OrderIds()
-
-
 async def _load_library(socket: Path) -> None:
     """A server that has just started has armed nothing yet: replacing the library fences nobody."""
-    client: redis.asyncio.Redis = Address(path=str(socket)).client()
+    await _update_library(Address(path=str(socket)))
+
+
+async def _update_library(address: Address) -> None:
+    client = address.client()
     try:
-        await library.replace(client)
+        if not await library.is_current(client):
+            await library.replace(client)
+    except (RedisError, OSError) as error:
+        raise BackendUnavailable(f"the shard cannot be reached: {error}") from error
     finally:
         await client.aclose()
 
@@ -243,7 +242,9 @@ async def _seal(stack: Stack) -> None:
 async def _first_of(*waits: Coroutine[object, object, object]) -> None:
     tasks = [asyncio.create_task(wait) for wait in waits]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()  # a wait that failed has not come to its end
     finally:
         for task in tasks:
             task.cancel()

@@ -14,7 +14,7 @@ from hotsku.broker.streams import StreamsBroker
 from hotsku.clock import SystemClock
 from hotsku.errors import BackendUnavailable, InvalidSettings
 from hotsku.ledger.ledger import SqlLedger, open_ledger
-from hotsku.ports import Clock, Lost
+from hotsku.ports import Clock
 from hotsku.settings import Settings
 from hotsku.shard import library
 from hotsku.shard.address import Address, parse_address
@@ -67,7 +67,7 @@ async def open_stack(settings: Settings, socket_of: Callable[[], Path] | None = 
         BackendUnavailable: one cannot be reached.
     """
     clock = SystemClock()
-    address_of = _address_of(settings, socket_of)
+    address_of = shard_address(settings, socket_of)
     async with AsyncExitStack() as exits:
         ledger = await asyncio.to_thread(open_ledger, settings.ledger_url, clock=clock, token_hex=secrets.token_hex)
         exits.push_async_callback(ledger.close)
@@ -86,7 +86,8 @@ async def open_stack(settings: Settings, socket_of: Callable[[], Path] | None = 
         yield Stack(settings, clock, ledger, client, signals, keys, address_of)
 
 
-def _address_of(settings: Settings, socket_of: Callable[[], Path] | None) -> AddressOf:
+def shard_address(settings: Settings, socket_of: Callable[[], Path] | None) -> AddressOf:
+    """Tells where the shard is now: an embedded server's socket may move when it restarts."""
     if socket_of is not None:
         return lambda: Address(path=str(socket_of()))
     address = parse_address(settings.shard_url)
@@ -117,11 +118,3 @@ async def _check_durability(client: redis.asyncio.Redis, settings: Settings) -> 
             raise InvalidSettings(
                 f"durability: {settings.durability} needs {name} {value} on the shard, which has {found.get(name)}"
             )
-
-
-async def check_reachable(shard: WireShard) -> None:
-    """Raises `BackendUnavailable` where the shard does not answer."""
-    try:
-        await shard.now_ms()
-    except Lost as error:
-        raise BackendUnavailable(str(error)) from error
