@@ -1,13 +1,12 @@
 """The auditor is green at every moment of a sale, and looks at whatever moves in between."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from tests.support.ledger import given_back, sale, spec
-from tests.support.sale import Sale, going_sale, names
+from tests.support.sale import Sale, names
 from tests.support.servers import TestServer
 from tests.support.workers import open_stack
 
@@ -19,23 +18,6 @@ from hotsku.stocking import install_missing, open_item
 from hotsku.workers.auditor import Auditor
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def going(module_valkey: TestServer, tmp_path: Path) -> AsyncIterator[Sale]:
-    async with going_sale(module_valkey, tmp_path) as sale:
-        assert (await sale.audit()).ok
-        yield sale
-
-
-@pytest.fixture
-async def still(going: Sale) -> Sale:
-    """The same at rest."""
-    await going.apply()
-    report = await going.audit()
-    assert report.ok
-    assert report.at_rest
-    return going
 
 
 async def test_an_item_that_never_began_is_no_problem(going: Sale) -> None:

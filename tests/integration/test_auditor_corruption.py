@@ -1,32 +1,13 @@
 """Each corruption of the shard or of the ledger is told by its equation."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
-from tests.support.sale import Sale, going_sale, names
-from tests.support.servers import TestServer
+from tests.support.sale import Sale, names
 
 Corrupt = Callable[[Sale], Awaitable[object]]
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def going(module_valkey: TestServer, tmp_path: Path) -> AsyncIterator[Sale]:
-    async with going_sale(module_valkey, tmp_path) as sale:
-        assert (await sale.audit()).ok
-        yield sale
-
-
-@pytest.fixture
-async def still(going: Sale) -> Sale:
-    """The same at rest."""
-    await going.apply()
-    report = await going.audit()
-    assert report.ok
-    assert report.at_rest
-    return going
 
 
 ON_THE_SHARD: list[tuple[str, Corrupt, set[str]]] = [

@@ -64,12 +64,6 @@ class CacheAside(Guarded):
             await self._refresh(await self._item(sku))
         return released
 
-    async def peek(self, sku: str) -> int:
-        """The units left, as the cache has them; read from SQL where it has none."""
-        item = await self._item(sku)
-        left = await self._cached(item)
-        return await self._refresh(item) if left is None else left
-
     async def _sell(self, item: int, sale: Sale) -> Answer:
         answer = await super()._sell(item, sale)
         await self._refresh(item)
