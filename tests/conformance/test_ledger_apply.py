@@ -1,17 +1,14 @@
 """Messages: twice, late, out of order, half, doubled, foreign; figures move exactly once."""
 
 import contextlib
-import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import closing
 from itertools import count
-from pathlib import Path
 
 import msgspec
 import pytest
 from msgspec import Raw
 from sqlalchemy import Connection
-from tests.support.ledger import NOW, figures_of, given_back, message, open_at, open_item, sale, sales, spec
+from tests.support.databases import Database
+from tests.support.ledger import NOW, figures_of, given_back, message, open_item, sale, sales, spec
 
 from hotsku.domain.events import CorruptMessage, Event, PartitionRef
 from hotsku.domain.item import Standing
@@ -20,13 +17,6 @@ from hotsku.ledger import SqlLedger, apply
 from hotsku.ports import Applied
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[SqlLedger]:
-    ledger = open_at(tmp_path)
-    yield ledger
-    await ledger.close()
 
 
 async def test_a_message_moves_rows_figures_and_watermark_together(ledger: SqlLedger) -> None:
@@ -138,12 +128,12 @@ async def test_an_order_that_another_seq_has_sold_gives_its_units_back(ledger: S
     ],
 )
 async def test_a_detail_that_cannot_be_stored_is_parked_and_its_figures_move(
-    ledger: SqlLedger, tmp_path: Path, event: Event, reason: str
+    ledger: SqlLedger, database: Database, event: Event, reason: str
 ) -> None:
     total = 4_000_000_000
     item = await open_item(ledger, spec(total=1_000_000_000), 1)
-    _execute(tmp_path, f"UPDATE items SET total = {total}, pool = {total - 2_000_000_000}")
-    _execute(tmp_path, "UPDATE partitions SET granted = 2000000000")
+    database.execute(f"UPDATE items SET total = {total}, pool = {total - 2_000_000_000}")
+    database.execute("UPDATE partitions SET granted = 2000000000")
     # "a" is what a careless reader would make of an id that goes on after a NUL.
     applied = await ledger.apply(message(ledger, item.id, [sale(1, "a"), event, sale(3)]))
     back = event.quantity if event.kind == "returned" else 0
@@ -152,7 +142,7 @@ async def test_a_detail_that_cannot_be_stored_is_parked_and_its_figures_move(
     assert await figures_of(ledger, item.id) == (total - 2_000_000_000 + back, 2_000_000_000, taken, back, 3)
     figures = (await ledger.figures(item.id)).partitions[0]
     assert (figures.parked, figures.deductions.count, figures.returns.count) == (1, 2, 0)
-    assert reason in _execute(tmp_path, "SELECT reason FROM parked WHERE seq = 2")[0]
+    assert reason in str(database.execute("SELECT reason FROM parked WHERE seq = 2")[0])
 
 
 async def test_a_message_of_another_ledger_is_parked_once(ledger: SqlLedger) -> None:
@@ -209,9 +199,3 @@ async def test_a_large_message_is_applied(ledger: SqlLedger) -> None:
     item = await open_item(ledger, spec(), 6_000)
     assert (await ledger.apply(message(ledger, item.id, sales(1, 5_000)))).watermark == 5_000
     assert (await ledger.standing(item.id)).sold == 5_000
-
-
-def _execute(folder: Path, statement: str) -> tuple[str, ...]:
-    with closing(sqlite3.connect(folder / "ledger.db")) as connection, connection:
-        row: tuple[str, ...] = connection.execute(statement).fetchone() or ()
-        return row

@@ -1,16 +1,14 @@
 """An item's deductions, read page by page."""
 
-from pathlib import Path
-
 import pytest
-from tests.support.ledger import message, open_at, open_item, sale, sales, spec
+from tests.support.ledger import message, open_item, sale, sales, spec
 
+from hotsku.ledger import SqlLedger
 from hotsku.ports import DetailRow
 
 
 @pytest.mark.anyio
-async def test_details_come_in_pages_and_in_order(tmp_path: Path) -> None:
-    ledger = open_at(tmp_path)
+async def test_details_come_in_pages_and_in_order(ledger: SqlLedger) -> None:
     item = await open_item(ledger, spec(partitions=2), 10, 10)
     other = await open_item(ledger, spec("other"), 10)
     for partition in (1, 0):
@@ -26,4 +24,3 @@ async def test_details_come_in_pages_and_in_order(tmp_path: Path) -> None:
         [(0, 1, "p0-1"), (0, 2, "p0-2"), (0, 3, "p0-3"), (1, 1, "p1-1")],
         [(1, 2, "p1-2"), (1, 3, "p1-3")],
     ]
-    await ledger.close()

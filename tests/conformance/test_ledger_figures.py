@@ -1,13 +1,11 @@
 """What the auditor reads must be able to say that something is wrong: each corruption shows in one figure."""
 
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
-from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
-from tests.support.ledger import given_back, message, open_at, open_item, sale, spec
+from sqlalchemy import Connection, text
+from tests.support.databases import Database
+from tests.support.ledger import given_back, message, open_item, sale, spec
 
 from hotsku.ledger import SqlLedger, figures
 from hotsku.ledger.leases import list_partitions
@@ -17,8 +15,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[SqlLedger]:
-    ledger = open_at(tmp_path)
+async def ledger(database: Database) -> AsyncIterator[SqlLedger]:
+    ledger = database.open_only()
     item = await open_item(ledger, spec(total=100, partitions=2, limit_per_buyer=3), 20, 30)
     await ledger.apply(message(ledger, item.id, [sale(1, "o", 2, "ann"), given_back(2, 5), sale(3, "p", 1, "ann")]))
     await open_item(ledger, spec("other", total=7), 1)
@@ -49,14 +47,14 @@ async def test_figures_of_all_items_hold_each(ledger: SqlLedger) -> None:
 
 
 async def test_figures_are_one_snapshot_whatever_is_committed_meanwhile(
-    ledger: SqlLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ledger: SqlLedger, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read_then_another_leases(connection: Connection, item_id: int | None) -> list[PartitionRow]:
         rows = list_partitions(connection, item_id)
-        with closing(sqlite3.connect(tmp_path / "ledger.db")) as other, other:
-            other.execute("UPDATE partitions SET granted = granted + 7, lease_no = 2 WHERE id = 1")
-            other.execute("INSERT INTO leases VALUES (1, 0, 1, 2, 7, 0)")
-            other.execute("UPDATE items SET pool = pool - 7 WHERE id = 1")
+        with database.connection() as other:
+            other.execute(text("UPDATE partitions SET granted = granted + 7, lease_no = 2 WHERE id = 1"))
+            other.execute(text("INSERT INTO leases VALUES (1, 0, 1, 2, 7, 0)"))
+            other.execute(text("UPDATE items SET pool = pool - 7 WHERE id = 1"))
         return rows
 
     before = await ledger.figures(1)
@@ -76,22 +74,25 @@ async def test_figures_are_one_snapshot_whatever_is_committed_meanwhile(
     ],
 )
 async def test_a_corruption_shows(
-    ledger: SqlLedger, tmp_path: Path, corruption: str, alarms: tuple[int, int, int, int]
+    ledger: SqlLedger, database: Database, corruption: str, alarms: tuple[int, int, int, int]
 ) -> None:
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
-        connection.execute(corruption)
+    database.corrupt(corruption)
     assert _alarms(await ledger.figures(1)) == alarms
     assert _alarms(await ledger.figures(2)) == (0, 0, 0, 0)
 
 
-async def test_an_order_counted_twice_shows_where_no_index_prevents_it(ledger: SqlLedger, tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
-        connection.execute("CREATE TABLE copy AS SELECT * FROM deductions")
-        connection.execute("DROP VIEW events")
-        connection.execute("DROP TABLE deductions")
-        connection.execute("ALTER TABLE copy RENAME TO deductions")
-        connection.execute("UPDATE deductions SET order_id = 'o'")
+async def test_an_order_counted_twice_shows_where_no_index_prevents_it(empty_database: Database) -> None:
+    ledger = empty_database.open()
+    item = await open_item(ledger, spec(total=100), 20)
+    await ledger.apply(message(ledger, item.id, [sale(1, "o"), sale(2, "p")]))
+    with empty_database.connection() as connection:
+        connection.execute(text("CREATE TABLE copy AS SELECT * FROM deductions"))
+        connection.execute(text("DROP VIEW events"))
+        connection.execute(text("DROP TABLE deductions"))
+        connection.execute(text("ALTER TABLE copy RENAME TO deductions"))
+        connection.execute(text("UPDATE deductions SET order_id = 'o'"))
     assert (await ledger.figures(1)).doubled == 1
+    await ledger.close()
 
 
 def _alarms(counted: LedgerFigures) -> tuple[int, int, int, int]:

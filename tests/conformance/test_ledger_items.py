@@ -1,10 +1,7 @@
 """Items: made once, whoever asks how often."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-from tests.support.ledger import NOW, open_at, spec
+from tests.support.ledger import NOW, spec
 
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import Standing
@@ -12,13 +9,6 @@ from hotsku.errors import IdempotencyConflict, InvalidRequest, UnknownItem
 from hotsku.ledger import SqlLedger
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[SqlLedger]:
-    ledger = open_at(tmp_path)
-    yield ledger
-    await ledger.close()
 
 
 async def test_a_new_item_has_all_its_units_in_the_pool_and_partitions_without_leases(ledger: SqlLedger) -> None:

@@ -1,10 +1,7 @@
 """Leases: all of a round or nothing, each number once, never more than the pool has."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-from tests.support.ledger import NOW, message, open_at, open_item, sales, spec
+from tests.support.ledger import NOW, message, open_item, sales, spec
 
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import Standing
@@ -13,13 +10,6 @@ from hotsku.ledger import SqlLedger
 from hotsku.ports import Grant, Lease
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[SqlLedger]:
-    ledger = open_at(tmp_path)
-    yield ledger
-    await ledger.close()
 
 
 async def test_the_example_of_the_design_comes_out_exactly(ledger: SqlLedger) -> None:

@@ -1,17 +1,16 @@
 """Opening a ledger: it is made where it is absent, and a fault says in one line what to do."""
 
 import asyncio
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from threading import Event as Flag
 
 import pytest
+from tests.support.databases import Database
 from tests.support.ledger import NOW, StillClock, open_at, spec
 
 from hotsku.errors import BackendUnavailable, HotSKUError, InvalidSettings
-from hotsku.ledger import open_ledger
+from hotsku.ledger import SqlLedger, open_ledger
 from hotsku.ledger.threads import Threads, Urgency
 
 pytestmark = pytest.mark.anyio
@@ -21,19 +20,34 @@ def _open(url: str) -> None:
     open_ledger(url, clock=StillClock(), token_hex=lambda _: "00112233aa").close_now()
 
 
-async def test_a_ledger_keeps_its_id_and_its_items(tmp_path: Path) -> None:
-    first = open_at(tmp_path / "deep" / "folder")
+async def test_a_ledger_keeps_its_id_and_its_items(empty_database: Database) -> None:
+    first = empty_database.open()
     item = await first.create_item(spec(), "durable", NOW)
     await first.close()
-    second = open_at(tmp_path / "deep" / "folder")
+    second = empty_database.open()
     assert second.ledger_id == first.ledger_id
     assert await second.item("sneaker") == item
     await second.close()
 
 
+def test_the_folder_of_a_file_is_made(tmp_path: Path) -> None:
+    open_at(tmp_path / "deep" / "folder").close_now()
+    assert (tmp_path / "deep" / "folder" / "ledger.db").is_file()
+
+
 @pytest.mark.parametrize(
     "url",
-    ["", "nonsense", "oracle://host/db", "sqlite://", "sqlite:///:memory:", "sqlite:///file:x?uri=true", "mysql:/x"],
+    [
+        "",
+        "nonsense",
+        "oracle://host/db",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///file:x?uri=true",
+        "mysql:/x",
+        "mysql://h",
+        "postgresql://h/db/x",
+    ],
 )
 def test_a_url_of_no_known_kind_is_refused(url: str) -> None:
     _is_one_line(url, InvalidSettings)
@@ -48,24 +62,6 @@ def test_a_path_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path) -> 
         assert "can be written" in message
 
 
-def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    open_at(tmp_path).close_now()
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    assert "upgrade hotsku" in _is_one_line(f"sqlite:///{tmp_path}/ledger.db", BackendUnavailable)
-
-
-def test_a_migration_that_was_cut_off_is_made_again(tmp_path: Path) -> None:
-    def cut(_: int) -> str:
-        raise RuntimeError("the end")
-
-    with pytest.raises(RuntimeError, match="the end"):
-        open_ledger(f"sqlite:///{tmp_path}/ledger.db", clock=StillClock(), token_hex=cut)
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
-        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
-    open_at(tmp_path).close_now()
-
-
 def test_many_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         ledgers = list(pool.map(lambda _: open_at(tmp_path), range(8)))
@@ -74,13 +70,23 @@ def test_many_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
         ledger.close_now()
 
 
-async def test_a_closed_ledger_says_so(tmp_path: Path) -> None:
-    ledger = open_at(tmp_path)
+async def test_a_closed_ledger_says_so(ledger: SqlLedger) -> None:
     await ledger.close()
     await ledger.close()
     for call in (ledger.items(None, 1), ledger.create_item(spec(), "durable", NOW)):
         with pytest.raises(BackendUnavailable, match="closed"):
             await call
+
+
+async def test_with_two_lanes_a_lease_does_not_wait_for_a_message() -> None:
+    threads, gate = Threads(1, write_lanes=2), Flag()
+    blocker = asyncio.ensure_future(threads.write(Urgency.APPLY, lambda: gate.wait(10)))
+    assert await threads.write(Urgency.LEASE, lambda: "leased") == "leased"
+    assert await threads.write(Urgency.CHANGE, lambda: "changed") == "changed"
+    assert not blocker.done()
+    gate.set()
+    assert await blocker
+    threads.close()
 
 
 async def test_waiting_leases_go_before_waiting_messages() -> None:

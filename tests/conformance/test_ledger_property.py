@@ -2,12 +2,12 @@
 
 import asyncio
 from itertools import count
-from pathlib import Path
 from typing import TypeAlias
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.ledger import NOW, given_back, message, open_at, open_item, sale, spec
+from tests.support.databases import Database
+from tests.support.ledger import NOW, given_back, message, open_item, sale, spec
 
 from hotsku.domain.events import Event, PartitionRef
 from hotsku.domain.item import Item
@@ -109,11 +109,11 @@ async def _play(ledger: SqlLedger, sku: str, actions: list[Action]) -> None:
     await played.check_end()
 
 
-def test_conservation_holds_at_every_commit(tmp_path: Path) -> None:
-    ledger, number = open_at(tmp_path), count()
+def test_conservation_holds_at_every_commit(database: Database) -> None:
+    ledger, number = database.open_only(), count()
     with asyncio.Runner() as runner:
 
-        @settings(suppress_health_check=[HealthCheck.too_slow])
+        @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=50 if database.kind == "sqlite" else 15)
         @given(_actions)
         def check(actions: list[Action]) -> None:
             runner.run(_play(ledger, f"item-{next(number)}", actions))

@@ -181,6 +181,64 @@ def test_what_else_may_be_wrong_is_told(change: Callable[[Live], Live], told: se
     assert failing(item(live)) == told
 
 
+def closed(life: Life, *, quarantined: bool = False) -> Booked:
+    """An incarnation that is over, applied to its end; what it had left was given back, or is quarantined."""
+    row = booked(life, memory(life).seq)
+    row = replace(row, state="closed", final_seq=row.watermark)
+    if quarantined:
+        return replace(row, quarantined_until_ms=1)
+    returns = Rows(
+        count=row.returns.count + 1, quantity=row.returns.quantity + row.preallocated, last=row.watermark + 1
+    )
+    return replace(row, returned=row.returned + row.preallocated, returns=returns)
+
+
+def followed(over: Booked) -> ItemEvidence:
+    """One partition in its second incarnation, at rest, after one that is over."""
+    live = at_rest([100, 0, -2])
+    second = replace(live.booked, incarnation=2)
+    status = replace(live.after, incarnation=2, armed_incarnation=2, orders=live.after.orders + over.deductions.count)
+    live = replace(live, booked=second, before=status, after=status, earlier=over.deductions, bought=None)
+    pool = TOTAL - over.granted + over.returned - second.granted + second.returned
+    return ItemEvidence(sku="s", total=TOTAL, pool=pool, booked=[over, second], live=[live])
+
+
+@pytest.mark.parametrize("quarantined", [False, True])
+@given(lives)
+def test_a_closed_incarnation_holds_with_its_last_step_or_its_quarantine(quarantined: bool, life: Life) -> None:
+    evidence = followed(closed(life, quarantined=quarantined))
+    assert failing(evidence) == set()
+    assert evidence.at_rest is not quarantined
+
+
+def test_an_incarnation_that_was_closed_with_nothing_left_has_no_last_step() -> None:
+    row = booked([100, -97, 0, 0, 0], 4)
+    assert failing(followed(replace(row, state="closed", final_seq=4))) == set()
+
+
+@pytest.mark.parametrize("name", ["granted", "applied", "returned", "watermark", "final_seq"])
+@given(lives, amounts, st.booleans())
+def test_no_wrong_figure_of_a_closed_incarnation_passes(name: str, life: Life, by: int, quarantined: bool) -> None:
+    evidence = followed(closed(life, quarantined=quarantined))
+    over, second = evidence.booked
+    wrong = replace(over, **{name: getattr(over, name) + by})
+    assert failing(replace(evidence, booked=[wrong, second]))
+
+
+def test_what_a_closed_incarnation_has_left_must_be_quarantined() -> None:
+    held = closed([100, 0], quarantined=True)
+    assert failing(followed(replace(held, quarantined_until_ms=None))) == {"I11"}
+
+
+@pytest.mark.parametrize("state", ["fenced", "rebuilding", "closed"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_only_an_open_incarnation_is_sound_whatever_its_shard_has(state: str, lost: bool) -> None:
+    live = at_rest([100, 0])
+    row = replace(live.booked, state=state, final_seq=live.booked.watermark if state == "closed" else None)
+    after = Memory() if lost else live.after
+    assert "I8" in failing(item(replace(live, booked=row, before=after, after=after)))
+
+
 def test_a_fence_that_was_looked_at_again_counts_as_it_is_now() -> None:
     live = at_rest([100, 0])
     unarmed = replace(live.after, armed_incarnation=None, armed_seq=None)

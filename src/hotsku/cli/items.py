@@ -1,4 +1,4 @@
-"""`hotsku item create | show | list`."""
+"""`hotsku item create | show | list | archive`."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, get_args
@@ -6,13 +6,19 @@ from typing import Annotated, get_args
 import typer
 
 from hotsku.cli import exits
+from hotsku.cli.ledger_truth import reading_ledger
 from hotsku.cli.output import Output
-from hotsku.cli.running import AsJson, Config, Sku, with_stock
+from hotsku.cli.progress import progress_bar
+from hotsku.cli.running import AsJson, Config, Sku, run, settings_of, with_stock
 from hotsku.cli.tables import items_table, show_item
 from hotsku.cli.times import RFC_3339, parse_rfc3339
+from hotsku.clock import SystemClock
 from hotsku.domain.item import Routing
 from hotsku.engine.inventory import Inventory
-from hotsku.errors import InvalidRequest
+from hotsku.errors import InvalidRequest, UnknownItem
+
+# One transaction: other work on the ledger waits no longer than for this.
+_ROWS_A_STEP = 5_000
 
 _group = typer.Typer(help="Put items on sale, and look at them.", rich_markup_mode=None)
 
@@ -89,6 +95,30 @@ def list_(
         return exits.Exit.DONE
 
     return with_stock(config, output, work)
+
+
+@_group.command(epilog=exits.HELP)
+def archive(sku: Sku, as_json: AsJson = False, config: Config = None) -> int:
+    """Move a closed item's details out of the tables that sales write to. Cut off, it goes on where it was."""
+    output = Output(as_json)
+    settings = settings_of(config, output)
+
+    async def work() -> int:
+        async with reading_ledger(settings) as ledger:
+            item = await ledger.item(sku)
+            if item is None:
+                raise UnknownItem(sku)
+            with progress_bar(output, "archiving", item.spec.total) as tell:
+                moved, done = 0, False
+                while not done:
+                    step = await ledger.archive_item(item.id, _ROWS_A_STEP, SystemClock().now_ms())
+                    moved, done = moved + step.moved, step.done
+                    tell(moved)
+        answer = {"sku": sku, "moved": moved}
+        output.answer(answer, lambda console: console.print(f"{sku} is archived; {moved:,} rows were moved"))
+        return exits.Exit.DONE
+
+    return run(work())
 
 
 def _time(field: str, text: str | None) -> datetime | None:

@@ -66,12 +66,18 @@ def _books(booked: Booked) -> Iterator[Equation]:
     yield equal("leases", "every lease has its row", {"leases": leases.count}, {"lease no": booked.lease_no})
     yield equal("leases", "the leases are numbered", {"last lease": leases.last}, {"lease no": booked.lease_no})
     rows = {"details": details.count, "steps": steps.count, "parked": booked.parked}
+    watermark |= {"last step": booked.last_step} if booked.last_step else {}
     yield equal("I4", "every event up to the watermark has one row", rows, watermark)
     # A parked event has no row, and only its detail tells which of the figures it moved.
     compare = at_most if booked.parked else equal
     yield compare("I4", "the last event is at the watermark", {"last seq": max(details.last, steps.last)}, watermark)
     yield compare("I4", "the details add up to what was applied", {"in details": details.quantity}, applied)
     yield compare("I4", "the steps add up to what was returned", {"in steps": steps.quantity}, returned)
+    if booked.state == "closed":
+        final = {"final seq": booked.final_seq or 0}
+        yield equal("I9", "a closed incarnation is applied to its end", {"watermark": booked.watermark}, final)
+        left, held = {"pre-allocated": booked.preallocated}, {"quarantined": booked.quarantined}
+        yield equal("I11", "what a closed incarnation has left is quarantined", left, held)
 
 
 def _live(live: Live, limit: int | None) -> Iterator[Equation]:
@@ -108,8 +114,10 @@ def _fence(live: Live) -> Iterator[Equation]:
     stored = {"stored incarnation": memory.incarnation}
     armed = {"armed incarnation": memory.armed_incarnation or 0}
     yield equal("I8", "the incarnation is armed", stored, armed)
-    open_one = {"the ledger's open incarnation": 0 if state == "fenced" else incarnation}
-    yield equal("I8", "the shard has the ledger's incarnation, and it is open", stored, open_one)
+    known = {"the ledger's incarnation": incarnation}
+    yield equal("I8", "the shard has the ledger's incarnation", stored, known)
+    sells = {"open incarnation": incarnation if state in ("new", "open") else 0}
+    yield equal("I8", "the ledger's incarnation is open", known, sells)
 
 
 def _both_sides(live: Live) -> Iterator[Equation]:

@@ -39,7 +39,8 @@ class Booked(Struct, frozen=True, kw_only=True):
     """One (partition, incarnation) as the ledger has it: its row, and what its leases and events add up to.
 
     `rebooked` units are in `returns`, though the shard took them: their orders had been sold under another seq.
-    `parked` events moved the figures, but have no row.
+    `parked` events moved the figures, but have no row. A closed one has its `final_seq`; what it had left was given
+    back by a step behind it, or is quarantined until `quarantined_until_ms`.
     """
 
     partition: int
@@ -55,10 +56,22 @@ class Booked(Struct, frozen=True, kw_only=True):
     returns: Rows
     rebooked: int = 0
     parked: int = 0
+    final_seq: int | None = None
+    quarantined_until_ms: int | None = None
 
     @property
     def preallocated(self) -> int:
         return self.granted - self.applied - self.returned
+
+    @property
+    def quarantined(self) -> int:
+        held = self.state == "closed" and self.quarantined_until_ms is not None
+        return self.preallocated if held else 0
+
+    @property
+    def last_step(self) -> int:
+        """1 where the last row is the step that gave back what a closed incarnation had left."""
+        return int(self.final_seq is not None and self.returns.last == self.final_seq + 1)
 
 
 class Bought(Struct, frozen=True):
@@ -118,7 +131,7 @@ class ItemEvidence(Struct, frozen=True, kw_only=True):
 
     @property
     def at_rest(self) -> bool:
-        return all(live.at_rest for live in self.live)
+        return all(live.at_rest for live in self.live) and not any(booked.quarantined for booked in self.booked)
 
 
 class LedgerWide(Struct, frozen=True, kw_only=True):

@@ -44,12 +44,13 @@ class Item(Struct, frozen=True):
 
 
 class Standing(Struct, frozen=True):
-    """One item's figures, read from the ledger in one statement."""
+    """One item's figures, read from the ledger in one statement. `quarantined` units are part of `preallocated`."""
 
     total: int
     pool: int
     preallocated: int
     sold: int
+    quarantined: int = 0
 
     @property
     def actual(self) -> int:

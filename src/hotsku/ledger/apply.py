@@ -2,20 +2,19 @@
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import Connection, insert, select, update
 
-from hotsku.domain.deduction import OrderState
-from hotsku.domain.events import Event, EventKind, Message, decode_events
-from hotsku.domain.identity import check_buyer_id, check_id, check_quantity
-from hotsku.errors import InvalidRequest
-from hotsku.ledger import sqlite
-from hotsku.ledger.database import LostRace
+from hotsku.domain.events import Event, EventKind, Message, decode_events, encode_message
+from hotsku.ledger.details import sold_orders
+from hotsku.ledger.dialect import Dialect
+from hotsku.ledger.faults import LostRace
 from hotsku.ledger.parking import park, park_detail
-from hotsku.ledger.tables import items, partitions, steps
+from hotsku.ledger.tables import deductions, items, partitions, steps
+from hotsku.ledger.validity import fault
 from hotsku.ports import Applied
 
 _MAX_INTEGER = 2**63 - 1
-_MAX_TIME_MS = 10**14
 
 
 # Deductions without a row of their own, by seq: whether their order has one under another seq.
@@ -31,8 +30,18 @@ class _Sorted(Struct):
     refused: list[tuple[Event, str]] = []
 
 
-def apply(connection: Connection, ledger_id: str, message: Message, now_ms: int) -> Applied:
+def apply(
+    connection: Connection,
+    dialect: Dialect,
+    ledger_id: str,
+    message: Message,
+    now_ms: int,
+    unsure: Applied | None = None,
+) -> Applied:
     """Apply the message's events above the watermark.
+
+    Args:
+        unsure: what an earlier attempt would have answered, whose COMMIT got no answer itself.
 
     Raises:
         CorruptMessage: its events are not what it says.
@@ -40,29 +49,36 @@ def apply(connection: Connection, ledger_id: str, message: Message, now_ms: int)
     """
     row = _partition(connection, ledger_id, message)
     if row is None:
-        park(connection, msgspec.json.encode(message), _stranger(ledger_id, message), now_ms)
+        park(connection, dialect, msgspec.json.encode(message), _stranger(ledger_id, message), now_ms)
         return Applied(status="parked", watermark=0)
-    row_id, watermark = row
+    row_id, watermark, final_seq = row
     if message.last_seq <= watermark:
+        if unsure is not None and unsure.status == "applied":
+            return replace(unsure, watermark=watermark)
         return Applied(status="skipped", watermark=watermark)
     if message.first_seq > watermark + 1:
         return Applied(status="gap", watermark=watermark)
     new = [event for event in decode_events(message) if event.seq > watermark]
-    outcome = _sort(new, _insert_details(connection, message, watermark, new))
+    if final_seq is not None:
+        reason = f"beyond the end of a closed incarnation, {final_seq}"
+        park(connection, dialect, _beyond(message, new), reason, now_ms)
+        return Applied(status="parked", watermark=watermark)
+    outcome = _sort(new, _insert_details(connection, dialect, message, watermark, new))
     _insert_steps(connection, message, outcome.returned)
     for event, reason in outcome.refused:
-        park_detail(connection, message, event, msgspec.json.encode(event), reason, now_ms)
+        park_detail(connection, dialect, message, event, msgspec.json.encode(event), reason, now_ms)
     _move_partition(connection, row_id, watermark, message.last_seq, outcome)
     _move_pool(connection, message.item_id, outcome.given_back)
     return Applied(status="applied", watermark=message.last_seq, returned=outcome.given_back)
 
 
-def _partition(connection: Connection, ledger_id: str, message: Message) -> tuple[int, int] | None:
+def _partition(connection: Connection, ledger_id: str, message: Message) -> tuple[int, int, int | None] | None:
+    """The partition's row: id, watermark, final seq; None where the message is a stranger's."""
     numbers = (message.item_id, message.partition, message.incarnation, message.last_seq)
     if message.ledger_id != ledger_id or any(abs(number) > _MAX_INTEGER for number in numbers):
         return None
     query = (
-        select(partitions.c.id, partitions.c.watermark)
+        select(partitions.c.id, partitions.c.watermark, partitions.c.final_seq)
         .where(partitions.c.item_id == message.item_id, partitions.c.partition == message.partition)
         .where(partitions.c.incarnation == message.incarnation)
     )
@@ -76,20 +92,28 @@ def _stranger(ledger_id: str, message: Message) -> str:
     return f"no item {message.item_id} with partition {message.partition} in incarnation {message.incarnation}"
 
 
-def _insert_details(connection: Connection, message: Message, watermark: int, new: list[Event]) -> _Missing:
+def _beyond(message: Message, new: list[Event]) -> bytes:
+    """The part of the message that is beyond the end, as a message."""
+    return encode_message(message.ledger_id, message.sku, message.ref, message.incarnation, new)
+
+
+def _insert_details(
+    connection: Connection, dialect: Dialect, message: Message, watermark: int, new: list[Event]
+) -> _Missing:
     """Insert a row for every new deduction; returns those that got none."""
-    place = {
-        "item_id": message.item_id,
-        "partition": message.partition,
-        "incarnation": message.incarnation,
-        "watermark": watermark,
-        "events": bytes(message.events).decode(),
-    }
-    inserted = connection.execute(sqlite.INSERT_DEDUCTIONS, place | {"state": OrderState.CONFIRMED.value}).rowcount
-    if inserted == sum(event.kind is EventKind.DEDUCTED for event in new):
+    sold = [event for event in new if event.kind is EventKind.DEDUCTED]
+    if not sold or dialect.insert_deductions(connection, message, watermark, new) == len(sold):
         return {}
-    rows = connection.execute(sqlite.MISSING_DEDUCTIONS, place)
-    return {seq: bool(sold) for seq, sold in rows}
+    own = (
+        select(deductions.c.seq)
+        .where(deductions.c.item_id == message.item_id, deductions.c.partition == message.partition)
+        .where(deductions.c.incarnation == message.incarnation, deductions.c.seq > watermark)
+    )
+    there = set(connection.scalars(own))
+    missing = [event for event in sold if event.seq not in there]
+    orders = {(event.buyer_id, event.order_id) for event in missing if fault(event) is None}
+    elsewhere = sold_orders(connection, message.item_id, sorted(orders))
+    return {event.seq: (event.buyer_id, event.order_id) in elsewhere for event in missing}
 
 
 def _sort(new: list[Event], missing: _Missing) -> _Sorted:
@@ -103,29 +127,17 @@ def _sort(new: list[Event], missing: _Missing) -> _Sorted:
         if event.kind is EventKind.DEDUCTED and event.seq not in missing:
             outcome.taken += event.quantity
             continue
-        fault = _fault(event)
+        reason = fault(event)
         if event.kind is EventKind.DEDUCTED and not missing[event.seq]:
             outcome.taken += event.quantity
-            outcome.refused.append((event, fault or "the ledger has no place for it"))
+            outcome.refused.append((event, reason or "the ledger has no place for it"))
             continue
         outcome.given_back += event.quantity
-        if fault is None:
+        if reason is None:
             outcome.returned.append(event)
         else:
-            outcome.refused.append((event, fault))
+            outcome.refused.append((event, reason))
     return outcome
-
-
-def _fault(event: Event) -> str | None:
-    """Why the event's detail cannot be a row, or None."""
-    try:
-        check_quantity(event.quantity)
-        if event.kind is EventKind.DEDUCTED:
-            check_id("order_id", event.order_id)
-            check_buyer_id(event.buyer_id)
-    except InvalidRequest as error:
-        return str(error)
-    return None if 0 <= event.at <= _MAX_TIME_MS else f"at must be milliseconds from 0 to {_MAX_TIME_MS}"
 
 
 def _insert_steps(connection: Connection, message: Message, returned: list[Event]) -> None:
@@ -151,7 +163,7 @@ def _insert_steps(connection: Connection, message: Message, returned: list[Event
 def _move_partition(connection: Connection, row_id: int, watermark: int, last_seq: int, outcome: _Sorted) -> None:
     result = connection.execute(
         update(partitions)
-        .where(partitions.c.id == row_id, partitions.c.watermark == watermark)
+        .where(partitions.c.id == row_id, partitions.c.watermark == watermark, partitions.c.final_seq.is_(None))
         .values(
             applied=partitions.c.applied + outcome.taken,
             returned=partitions.c.returned + outcome.given_back,

@@ -1,11 +1,11 @@
 """Items: made once, read often."""
 
-import msgspec
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, case, func, insert, select
 
+from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import Item, ItemSpec, Standing
 from hotsku.errors import IdempotencyConflict, UnknownItem
-from hotsku.ledger import sqlite
+from hotsku.ledger.leases import new_partition
 from hotsku.ledger.tables import items, partitions
 
 
@@ -21,8 +21,8 @@ def create_item(connection: Connection, spec: ItemSpec, durability: str, now_ms:
         return known
     connection.execute(insert(items).values(_values(spec) | {"created_at": now_ms}))
     item_id = connection.scalars(select(items.c.id).where(items.c.sku == spec.sku)).one()
-    numbers = msgspec.json.encode(list(range(spec.partitions))).decode()
-    connection.execute(sqlite.INSERT_PARTITIONS, {"item_id": item_id, "durability": durability, "numbers": numbers})
+    rows = [new_partition(PartitionRef(item_id, number), 1, "new", durability) for number in range(spec.partitions)]
+    connection.execute(insert(partitions), rows)
     return Item(item_id, spec)
 
 
@@ -46,9 +46,16 @@ def standing(connection: Connection, item_id: int) -> Standing:
     Raises:
         UnknownItem: there is none.
     """
-    preallocated = func.sum(partitions.c.granted - partitions.c.applied - partitions.c.returned)
+    preallocated = partitions.c.granted - partitions.c.applied - partitions.c.returned
+    quarantined = case((partitions.c.quarantined_until.is_not(None), preallocated), else_=0)
     query = (
-        select(items.c.total, items.c.pool, preallocated, func.sum(partitions.c.applied))
+        select(
+            items.c.total,
+            items.c.pool,
+            func.sum(preallocated),
+            func.sum(partitions.c.applied),
+            func.sum(quarantined),
+        )
         .join_from(items, partitions, partitions.c.item_id == items.c.id)
         .where(items.c.id == item_id)
         .group_by(items.c.id)

@@ -3,53 +3,69 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
-
 from hotsku.domain.events import Message, PartitionRef
 from hotsku.domain.identity import check_quantity
 from hotsku.domain.item import Item, ItemSpec, Standing, check_spec
-from hotsku.errors import InvalidSettings
+from hotsku.errors import InvalidRequest
 from hotsku.ledger import figures as figures_
+from hotsku.ledger import incarnations as incarnations_
 from hotsku.ledger import items as items_
 from hotsku.ledger import leases as leases_
 from hotsku.ledger.apply import apply
+from hotsku.ledger.archive import archive_item
 from hotsku.ledger.database import Database
 from hotsku.ledger.details import detail_of, list_details
+from hotsku.ledger.faults import LostGuard
 from hotsku.ledger.parking import park
 from hotsku.ledger.tables import items
 from hotsku.ledger.threads import Urgency
-from hotsku.ports import Applied, Clock, DetailRow, Grant, Lease, LedgerFigures, PartitionRow
+from hotsku.ledger.urls import dialect_of
+from hotsku.ports import Applied, Archived, Clock, DetailRow, Grant, Lease, LedgerFigures, PartitionRow
 
-_SQLITE = "sqlite"
+# A transaction that moves more would hold the database for too long.
+_MOST_ARCHIVED = 100_000
 
 
 def open_ledger(url: str, *, clock: Clock, token_hex: Callable[[int], str], readers: int = 2) -> "SqlLedger":
-    """Open the ledger at `url`, migrated. Blocks.
+    """Open the ledger at `url`. A SQLite ledger is migrated, and made where it is absent. Blocks.
 
     Args:
-        url: `sqlite:///PATH`; the file and its folder are made where they are absent.
+        url: `sqlite:///PATH`, `postgresql://HOST/DATABASE` or `mysql://HOST/DATABASE`, as settings allow it.
         clock: stamps what the ledger makes itself.
         token_hex: random hexadecimal characters, two for each byte asked for (`secrets.token_hex`); mints the id.
         readers: how many reads may run at once.
 
     Raises:
-        InvalidSettings: the url is of no known kind, or its file cannot be opened or written.
-        BackendUnavailable: the ledger is locked, or a newer HotSKU has migrated it.
+        InvalidSettings: the url is of no known kind, its database cannot be used, or must be migrated first
+            (`migrate_ledger`).
+        BackendUnavailable: the ledger is locked or away, or a newer HotSKU has taken away what this one needs.
     """
+    database = Database(dialect_of(url), readers)
     try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise InvalidSettings("ledger_url must be a URL like sqlite:///./.hotsku/ledger.db") from error
-    if parsed.drivername != _SQLITE:
-        raise InvalidSettings(f"ledger_url must begin with sqlite:///, not {parsed.drivername}:")
-    database = Database(parsed, readers)
-    try:
-        ledger_id = database.migrate(clock.now_ms(), token_hex)
+        ledger_id = database.open(clock.now_ms(), token_hex)
     except BaseException:
         database.close()
         raise
     return SqlLedger(database, ledger_id, clock)
+
+
+def migrate_ledger(url: str, *, clock: Clock, token_hex: Callable[[int], str], post: bool = False) -> str:
+    """Bring the schema of the ledger at `url` up to date, and return the ledger's id. Blocks.
+
+    Any number of processes may do it at once, and what was cut off is done again by the next one.
+
+    Args:
+        post: also take away what only earlier versions need: when none of their processes runs any more.
+
+    Raises:
+        InvalidSettings: as `open_ledger`.
+        BackendUnavailable: the ledger is away, or its tables stay locked.
+    """
+    database = Database(dialect_of(url), readers=1)
+    try:
+        return database.migrate(clock.now_ms(), token_hex, post=post)
+    finally:
+        database.close()
 
 
 class SqlLedger:
@@ -77,7 +93,7 @@ class SqlLedger:
         """Make the item with its partitions (incarnation 1, new, without leases), or find it made the same."""
         check_spec(spec)
         return await self._database.write(
-            Urgency.CHANGE, lambda connection: items_.create_item(connection, spec, durability, now_ms)
+            Urgency.CHANGE, lambda connection, _: items_.create_item(connection, spec, durability, now_ms)
         )
 
     async def item(self, sku: str) -> Item | None:
@@ -106,19 +122,58 @@ class SqlLedger:
         return rows[-1] if rows else None
 
     async def open_partition(self, ref: PartitionRef, incarnation: int) -> None:
-        """A new partition sells from now on; an open or fenced one stays as it is."""
+        """A new or rebuilt partition sells from now on; one in any other state stays as it is."""
         await self._database.write(
-            Urgency.LEASE, lambda connection: leases_.open_partition(connection, ref, incarnation)
+            Urgency.LEASE, lambda connection, _: leases_.open_partition(connection, ref, incarnation)
         )
 
     async def mark_fast(self, ref: PartitionRef, incarnation: int) -> None:
         """The partition is armed where not every write is synced: from now on only a seal proves a restart."""
-        await self._database.write(Urgency.LEASE, lambda connection: leases_.mark_fast(connection, ref, incarnation))
+        await self._database.write(Urgency.LEASE, lambda connection, _: leases_.mark_fast(connection, ref, incarnation))
 
     async def fence_partition(self, ref: PartitionRef, incarnation: int, reason: str) -> None:
-        """The partition gets no more leases. The first reason stays."""
+        """A new or open partition gets no more leases; one in any other state stays as it is."""
         await self._database.write(
-            Urgency.LEASE, lambda connection: leases_.fence_partition(connection, ref, incarnation, reason)
+            Urgency.LEASE, lambda connection, _: leases_.fence_partition(connection, ref, incarnation, reason)
+        )
+
+    async def replace_incarnation(
+        self,
+        ref: PartitionRef,
+        incarnation: int,
+        final_seq: int,
+        *,
+        durability: str,
+        quarantine_until_ms: int | None,
+        now_ms: int,
+    ) -> bool:
+        """End a fenced incarnation whose events are all applied, and begin the next one, in state "rebuilding".
+
+        Args:
+            final_seq: its last event; nothing above it is applied any more.
+            durability: of the next one, "durable" or "fast".
+            quarantine_until_ms: until when its unsold units are held back (`end_quarantines`); None: they go back to
+                the pool at once.
+
+        Returns:
+            Whether the ledger has the next incarnation now, whoever began it. False where this one is not fenced, or
+            its last applied event is not `final_seq`: then nothing changed.
+        """
+        return await self._database.write(
+            Urgency.LEASE,
+            lambda connection, _: incarnations_.replace_incarnation(
+                connection, ref, incarnation, final_seq, durability, quarantine_until_ms, now_ms
+            ),
+        )
+
+    async def end_quarantines(self, now_ms: int) -> list[PartitionRef]:
+        """Give back to the pools the units whose quarantine is over, each exactly once, whoever calls.
+
+        Returns:
+            The partitions of which this call ended an incarnation's quarantine. Up to 500: ask until there are none.
+        """
+        return await self._database.write(
+            Urgency.CHANGE, lambda connection, unsure: incarnations_.end_quarantines(connection, now_ms, unsure or [])
         )
 
     async def lease(self, grants: Sequence[Grant], now_ms: int) -> list[Lease] | None:
@@ -130,11 +185,12 @@ class SqlLedger:
             check_quantity(grant.quantity)
         if not grants:
             return []
+        dialect = self._database.dialect
         try:
             return await self._database.write(
-                Urgency.LEASE, lambda connection: leases_.lease(connection, grants, now_ms)
+                Urgency.LEASE, lambda connection, unsure: leases_.lease(connection, dialect, grants, now_ms, unsure)
             )
-        except leases_.LostGuard:
+        except LostGuard:
             return None
 
     async def leases_after(self, ref: PartitionRef, incarnation: int, no: int) -> list[Lease]:
@@ -148,13 +204,17 @@ class SqlLedger:
             CorruptMessage: its events are not what it says; nothing moved.
             ConservationBroken: it would break conservation; nothing moved.
         """
+        dialect, now_ms = self._database.dialect, self._clock.now_ms()
         return await self._database.write(
-            Urgency.APPLY, lambda connection: apply(connection, self._ledger_id, message, self._clock.now_ms())
+            Urgency.APPLY,
+            lambda connection, unsure: apply(connection, dialect, self._ledger_id, message, now_ms, unsure),
         )
 
     async def park(self, body: bytes, reason: str, now_ms: int) -> None:
         """Keep a message that cannot be applied, with its reason; the same body again does nothing."""
-        await self._database.write(Urgency.APPLY, lambda connection: park(connection, body, reason, now_ms))
+        await self._database.write(
+            Urgency.APPLY, lambda connection, _: park(connection, self._database.dialect, body, reason, now_ms)
+        )
 
     async def order(self, item_id: int, order_id: str, buyer_id: str) -> DetailRow | None:
         """The order's deduction, if the ledger has it."""
@@ -164,6 +224,26 @@ class SqlLedger:
         """Up to `limit` deductions of the item, by (partition, incarnation, seq), after the one of `after`."""
         return await self._database.read(lambda connection: list_details(connection, item_id, after, limit))
 
+    async def orders_of(self, ref: PartitionRef, after: DetailRow | None, limit: int) -> list[DetailRow]:
+        """Up to `limit` deductions of the partition in all incarnations, by (incarnation, seq), after `after`."""
+        return await self._database.read(lambda connection: list_details(connection, ref, after, limit))
+
     async def figures(self, item_id: int | None = None) -> LedgerFigures:
         """All that an audit compares, of one item or of all, as one snapshot."""
         return await self._database.read(lambda connection: figures_.figures(connection, item_id))
+
+    async def archive_item(self, item_id: int, limit: int, now_ms: int) -> Archived:
+        """Move up to `limit` deductions or steps of a closed item to the archive. Ask until it is done.
+
+        Everything still finds them; the tables that sales write to stay small. A move is one transaction, so an
+        archiving that was cut off goes on where it was.
+
+        Raises:
+            InvalidRequest: the item is not closed, or `limit` is not from 1 to 100,000.
+            UnknownItem: there is none.
+        """
+        if not 1 <= limit <= _MOST_ARCHIVED:
+            raise InvalidRequest("limit", f"an integer from 1 to {_MOST_ARCHIVED}")
+        return await self._database.write(
+            Urgency.APPLY, lambda connection, _: archive_item(connection, item_id, limit, now_ms)
+        )

@@ -1,25 +1,29 @@
-"""SQLite: how its connections are made, and the statements that only it writes so.
-
-A server database becomes an addition by a module that offers the same names.
-"""
+"""SQLite: how its connections are made, and the statements that only it writes so."""
 
 import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from hotsku.errors import InvalidSettings
+from hotsku.domain.events import Event, Message
+from hotsku.errors import ConservationBroken, InvalidSettings
+from hotsku.ledger import json_rows
+from hotsku.ledger.dialect import Fault, GrantRow
+from hotsku.ledger.tables import parked
 
 BUSY_TIMEOUT_MS = 5_000
 
 # Detail rows straight from the message's JSON: SQLite reads it without Python's lock, so a busy Python thread beside it
-# does not slow it down. What is no valid detail, and what has another row already, is left out; the caller counts.
+# does not slow it down.
 #
 # Ids with a NUL are left out by the JSON itself: `json_extract` would cut them off there.
-INSERT_DEDUCTIONS = text(r"""
+_INSERT_DEDUCTIONS = text(r"""
     INSERT INTO deductions
         (item_id, "partition", incarnation, seq, buyer_id, order_id, quantity, state, created_at)
     SELECT :item_id, :partition, :incarnation, seq, buyer_id, order_id, quantity, :state, at
@@ -41,42 +45,7 @@ INSERT_DEDUCTIONS = text(r"""
     ON CONFLICT (item_id, buyer_id, order_id) DO NOTHING
 """)
 
-# The deductions of a message that got no row, and whether their order has one: then another seq has sold it.
-MISSING_DEDUCTIONS = text(r"""
-    SELECT seq, whole AND EXISTS (
-        SELECT 1 FROM deductions AS sold
-        WHERE sold.item_id = :item_id AND sold.buyer_id = missing.buyer_id AND sold.order_id = missing.order_id
-    )
-    FROM (
-        SELECT json_extract(value, '$.seq') AS seq,
-               coalesce(json_extract(value, '$.buyer_id'), '') AS buyer_id,
-               coalesce(json_extract(value, '$.order_id'), '') AS order_id,
-               instr(value, '\u0000') = 0 AS whole
-        FROM json_each(:events)
-        WHERE json_extract(value, '$.kind') = 'deducted'
-    ) AS missing
-    WHERE seq > :watermark AND NOT EXISTS (
-        SELECT 1 FROM deductions AS own
-        WHERE own.item_id = :item_id AND own."partition" = :partition AND own.incarnation = :incarnation
-          AND own.seq = missing.seq
-    )
-""")
-
-INSERT_PARTITIONS = text("""
-    INSERT INTO partitions
-        (item_id, "partition", incarnation, state, durability, lease_no, granted, applied, returned, watermark)
-    SELECT :item_id, value, 1, 'new', :durability, 0, 0, 0, 0, 0
-    FROM json_each(:numbers) ORDER BY value
-""")
-
-INSERT_LEASES = text("""
-    INSERT INTO leases (item_id, "partition", incarnation, no, quantity, created_at)
-    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-           json_extract(value, '$[3]'), json_extract(value, '$[4]'), :created_at
-    FROM json_each(:leases)
-""")
-
-GRANT_TO_PARTITIONS = text("""
+_GRANT = text("""
     UPDATE partitions SET lease_no = lease_no + n, granted = granted + units
     FROM (
         SELECT json_extract(value, '$[0]') AS at_item, json_extract(value, '$[1]') AS at_partition,
@@ -88,13 +57,83 @@ GRANT_TO_PARTITIONS = text("""
       AND lease_no = after_no AND state = 'open'
 """)
 
+_AGAIN = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_UNUSABLE = (
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_AUTH,
+)
 
-def database_path(url: URL) -> Path:
-    """The file that `url` names; its folder is made.
+
+class SqliteDialect:
+    """Implements `hotsku.ledger.dialect.Dialect` for a file, whose folder is made.
 
     Raises:
-        InvalidSettings: it names none, or the folder cannot be made.
+        InvalidSettings: `url` names no file, or the folder cannot be made.
     """
+
+    advice = "name a SQLite file in a folder that can be written"
+    migrates_itself = True
+    write_lanes = 1
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self.where = str(_path(url))
+
+    def writer(self) -> Engine:
+        """One connection, whose transactions hold the write lock from their first moment."""
+        engine = create_engine(self._url, pool_size=1, max_overflow=0)
+        _set_up(engine, "BEGIN IMMEDIATE")
+        return engine
+
+    def reader(self, connections: int) -> Engine:
+        """A few connections; WAL gives each transaction its snapshot."""
+        engine = create_engine(self._url, pool_size=connections, max_overflow=0)
+        _set_up(engine, "BEGIN")
+        return engine
+
+    def migrator(self) -> Engine:
+        """Connections without foreign keys: a table that others name may be made anew."""
+        engine = create_engine(self._url, poolclass=NullPool)
+        _set_up(engine, "BEGIN IMMEDIATE", foreign_keys="OFF")
+        return engine
+
+    def check_server(self, connection: Connection) -> None:
+        """The library is Python's own; there is nothing to look at."""
+
+    @contextmanager
+    def migrating_alone(self, connection: Connection) -> Iterator[None]:
+        """The migrator's transaction has the write lock; in the end, all foreign keys must hold."""
+        yield
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken is not None:
+            raise ConservationBroken(f"the ledger has a row in {broken[0]} that names nothing in {broken[2]}")
+
+    def fault(self, error: DBAPIError) -> Fault:
+        """By SQLite's own result codes."""
+        if isinstance(error.orig, sqlite3.IntegrityError):
+            return Fault.BROKEN  # one process writes at a time: a duplicate is no race
+        code = (getattr(error.orig, "sqlite_errorcode", 0) or 0) & 0xFF
+        if code in _AGAIN:
+            return Fault.AGAIN
+        return Fault.UNUSABLE if code in _UNUSABLE else Fault.OTHER
+
+    def insert_deductions(self, connection: Connection, message: Message, watermark: int, new: Sequence[Event]) -> int:
+        """Insert them from the JSON of the message."""
+        return json_rows.insert_details(connection, _INSERT_DEDUCTIONS, message, watermark, bytes(message.events))
+
+    def grant(self, connection: Connection, grants: Sequence[GrantRow]) -> int:
+        """Update from JSON."""
+        return json_rows.grant(connection, _GRANT, grants)
+
+    def insert_parked(self, connection: Connection, values: dict[str, object]) -> None:
+        """With ON CONFLICT."""
+        connection.execute(insert(parked).values(values).on_conflict_do_nothing(index_elements=["digest"]))
+
+
+def _path(url: URL) -> Path:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise InvalidSettings("ledger_url must name a file: sqlite:///relative/path or sqlite:////absolute/path")
     path = Path(url.database)
@@ -107,41 +146,7 @@ def database_path(url: URL) -> Path:
     return path
 
 
-def make_writer(url: URL) -> Engine:
-    """One connection, whose transactions hold the write lock from their first moment."""
-    engine = create_engine(url, pool_size=1, max_overflow=0)
-    _set_up(engine, "BEGIN IMMEDIATE")
-    return engine
-
-
-def make_reader(url: URL, connections: int) -> Engine:
-    """A few connections, each of whose transactions sees one snapshot."""
-    engine = create_engine(url, pool_size=connections, max_overflow=0)
-    _set_up(engine, "BEGIN")
-    return engine
-
-
-def is_busy(error: BaseException) -> bool:
-    """Whether the database was locked by another process, so that trying again may help."""
-    return isinstance(error, OperationalError) and _code(error) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def is_unusable(error: DBAPIError) -> bool:
-    """Whether the file cannot be opened, cannot be written, or is no database."""
-    return _code(error) & 0xFF in (
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_AUTH,
-    )
-
-
-def _code(error: DBAPIError) -> int:
-    return getattr(error.orig, "sqlite_errorcode", 0) or 0
-
-
-def _set_up(engine: Engine, begin: str) -> None:
+def _set_up(engine: Engine, begin: str, foreign_keys: str = "ON") -> None:
     @event.listens_for(engine, "connect")
     def on_connect(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
         # The driver would begin transactions by its own rules, and late; `on_begin` does it instead.
@@ -150,7 +155,7 @@ def _set_up(engine: Engine, begin: str) -> None:
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA foreign_keys = {foreign_keys}")
         cursor.close()
 
     @event.listens_for(engine, "begin")

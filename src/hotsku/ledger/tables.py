@@ -1,7 +1,7 @@
-"""The ledger's tables. The migrations make the same ones; a test compares the two.
+"""The ledger's tables. The migrations make the same ones; a test compares the two on every database.
 
-Times are milliseconds since the epoch. Ids are compared byte by byte, which is what SQLite does by default.
-Conservation is in the schema, as CHECKs: a transaction that would break it cannot commit, whoever wrote it.
+Times are milliseconds since the epoch. Text is compared byte by byte. Conservation is in the schema, as CHECKs: a
+transaction that would break it cannot commit, whoever wrote it.
 """
 
 from sqlalchemy import (
@@ -11,16 +11,19 @@ from sqlalchemy import (
     Column,
     Connection,
     ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
-    String,
     Table,
     UniqueConstraint,
     event,
 )
+from sqlalchemy.schema import SchemaItem
+
+from hotsku.ledger.types import SERIAL, ByteText
 
 metadata = MetaData(
     naming_convention={
@@ -32,9 +35,7 @@ metadata = MetaData(
     }
 )
 
-# SQLite counts up by itself only where the column's type is exactly INTEGER.
-_SERIAL = BigInteger().with_variant(Integer(), "sqlite")
-_ID = String(64)
+_QUANTITY = "quantity >= 1 AND quantity <= 1000000000"
 
 
 def _partition_columns() -> tuple[Column[int], Column[int], Column[int]]:
@@ -48,9 +49,11 @@ def _partition_columns() -> tuple[Column[int], Column[int], Column[int]]:
 ledger = Table(
     "ledger",
     metadata,
-    Column("id", Integer, nullable=False),
-    Column("ledger_id", String(12), nullable=False),
+    Column("id", Integer, nullable=False, autoincrement=False),
+    Column("ledger_id", ByteText(12), nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    # Code whose newest migration is older than this one cannot run on this schema.
+    Column("contracted", ByteText(32), nullable=False, server_default="0000"),
     PrimaryKeyConstraint("id"),
     CheckConstraint("id = 1", name="one_row"),
 )
@@ -58,8 +61,8 @@ ledger = Table(
 items = Table(
     "items",
     metadata,
-    Column("id", _SERIAL, nullable=False),
-    Column("sku", _ID, nullable=False),
+    Column("id", SERIAL, Identity(), nullable=False),
+    Column("sku", ByteText(64), nullable=False),
     Column("total", BigInteger, nullable=False),
     Column("pool", BigInteger, nullable=False),
     Column("partitions", Integer, nullable=False),
@@ -67,10 +70,11 @@ items = Table(
     Column("opens_at", BigInteger),
     Column("closes_at", BigInteger),
     Column("hold_ttl_ms", BigInteger, nullable=False),
-    Column("routing", String(16), nullable=False),
+    Column("routing", ByteText(16), nullable=False),
     Column("refund_restores_limit", Boolean, nullable=False),
-    Column("state", String(16), nullable=False),
+    Column("state", ByteText(16), nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("archived_at", BigInteger),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("sku"),
     CheckConstraint("pool >= 0 AND pool <= total", name="pool"),
@@ -79,24 +83,32 @@ items = Table(
 partitions = Table(
     "partitions",
     metadata,
-    Column("id", _SERIAL, nullable=False),
+    Column("id", SERIAL, Identity(), nullable=False),
     *_partition_columns(),
-    Column("state", String(16), nullable=False),
-    Column("reason", String(200)),
-    Column("durability", String(16), nullable=False),
+    Column("state", ByteText(16), nullable=False),
+    Column("reason", ByteText(200)),
+    Column("durability", ByteText(16), nullable=False),
     Column("lease_no", BigInteger, nullable=False),
     Column("granted", BigInteger, nullable=False),
     Column("applied", BigInteger, nullable=False),
     Column("returned", BigInteger, nullable=False),
     Column("watermark", BigInteger, nullable=False),
+    Column("final_seq", BigInteger),
+    Column("quarantined_until", BigInteger),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("item_id", "partition", "incarnation"),
     ForeignKeyConstraint(["item_id"], ["items.id"]),
-    CheckConstraint("state IN ('new', 'open', 'fenced')", name="state"),
+    CheckConstraint("state IN ('new', 'open', 'fenced', 'rebuilding', 'closed')", name="state"),
     CheckConstraint(
         "lease_no >= 0 AND granted >= 0 AND applied >= 0 AND returned >= 0 AND watermark >= 0", name="not_negative"
     ),
     CheckConstraint("granted >= applied + returned", name="preallocated"),
+    CheckConstraint(
+        "(state <> 'closed' AND final_seq IS NULL AND quarantined_until IS NULL)"
+        " OR (state = 'closed' AND final_seq IS NOT NULL AND watermark = final_seq"
+        " AND (quarantined_until IS NOT NULL OR granted = applied + returned))",
+        name="closed",
+    ),
 )
 
 leases = Table(
@@ -115,52 +127,58 @@ leases = Table(
     sqlite_with_rowid=False,
 )
 
+
 # Neither details nor steps have a foreign key: the applier reads their partition's row in the same transaction, and a
 # look-up for every row would be paid on the busiest path. The auditor counts rows that belong to no partition.
-deductions = Table(
-    "deductions",
-    metadata,
-    *_partition_columns(),
-    Column("seq", BigInteger, nullable=False),
-    Column("buyer_id", _ID, nullable=False),
-    Column("order_id", _ID, nullable=False),
-    Column("quantity", BigInteger, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("attempt", Integer, nullable=False, server_default="1"),
-    Column("created_at", BigInteger, nullable=False),
-    PrimaryKeyConstraint("item_id", "partition", "incarnation", "seq"),
-    UniqueConstraint("item_id", "buyer_id", "order_id"),
-    CheckConstraint("quantity >= 1 AND quantity <= 1000000000", name="quantity"),
-    sqlite_with_rowid=False,
-)
+def _deduction_columns() -> list[SchemaItem]:
+    return [
+        *_partition_columns(),
+        Column("seq", BigInteger, nullable=False),
+        Column("buyer_id", ByteText(64), nullable=False),
+        Column("order_id", ByteText(64), nullable=False),
+        Column("quantity", BigInteger, nullable=False),
+        Column("state", ByteText(16), nullable=False),
+        Column("attempt", Integer, nullable=False, server_default="1"),
+        Column("created_at", BigInteger, nullable=False),
+        PrimaryKeyConstraint("item_id", "partition", "incarnation", "seq"),
+        UniqueConstraint("item_id", "buyer_id", "order_id"),
+        CheckConstraint(_QUANTITY, name="quantity"),
+    ]
 
-steps = Table(
-    "steps",
-    metadata,
-    *_partition_columns(),
-    Column("seq", BigInteger, nullable=False),
-    Column("kind", String(16), nullable=False),
-    Column("buyer_id", _ID, nullable=False),
-    Column("order_id", _ID, nullable=False),
-    Column("quantity", BigInteger, nullable=False),
-    Column("at", BigInteger, nullable=False),
-    PrimaryKeyConstraint("item_id", "partition", "incarnation", "seq"),
-    CheckConstraint("quantity >= 1 AND quantity <= 1000000000", name="quantity"),
-    sqlite_with_rowid=False,
-)
+
+def _step_columns() -> list[SchemaItem]:
+    return [
+        *_partition_columns(),
+        Column("seq", BigInteger, nullable=False),
+        Column("kind", ByteText(16), nullable=False),
+        Column("buyer_id", ByteText(64), nullable=False),
+        Column("order_id", ByteText(64), nullable=False),
+        Column("quantity", BigInteger, nullable=False),
+        Column("at", BigInteger, nullable=False),
+        PrimaryKeyConstraint("item_id", "partition", "incarnation", "seq"),
+        CheckConstraint(_QUANTITY, name="quantity"),
+    ]
+
+
+deductions = Table("deductions", metadata, *_deduction_columns(), sqlite_with_rowid=False)
+steps = Table("steps", metadata, *_step_columns(), sqlite_with_rowid=False)
+
+# The same rows of items that are over: the busy tables and their indexes stay as large as the sales that are on.
+archived_deductions = Table("archived_deductions", metadata, *_deduction_columns(), sqlite_with_rowid=False)
+archived_steps = Table("archived_steps", metadata, *_step_columns(), sqlite_with_rowid=False)
 
 # What could not be applied. `digest` makes parking the same thing again do nothing.
 parked = Table(
     "parked",
     metadata,
-    Column("id", _SERIAL, nullable=False),
+    Column("id", SERIAL, Identity(), nullable=False),
     Column("item_id", BigInteger),
     Column("partition", Integer),
     Column("incarnation", Integer),
     Column("seq", BigInteger),
-    Column("reason", String(200), nullable=False),
+    Column("reason", ByteText(200), nullable=False),
     Column("body", LargeBinary, nullable=False),
-    Column("digest", String(64), nullable=False),
+    Column("digest", ByteText(64), nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("resolved_at", BigInteger),
     PrimaryKeyConstraint("id"),
@@ -168,16 +186,25 @@ parked = Table(
     Index(None, "item_id", "partition", "incarnation"),
 )
 
-_EVENTS = """
+# Behind a dot a name needs no quotes: `partition` is a reserved word of MySQL.
+EVENTS = """
 CREATE VIEW events AS
-SELECT item_id, "partition", incarnation, seq, 'deducted' AS kind, buyer_id, order_id, quantity, created_at AS at
-FROM deductions
+SELECT d.item_id, d.partition, d.incarnation, d.seq, 'deducted' AS kind, d.buyer_id, d.order_id, d.quantity,
+       d.created_at AS at
+FROM deductions AS d
 UNION ALL
-SELECT item_id, "partition", incarnation, seq, kind, buyer_id, order_id, quantity, at
-FROM steps
+SELECT s.item_id, s.partition, s.incarnation, s.seq, s.kind, s.buyer_id, s.order_id, s.quantity, s.at
+FROM steps AS s
+UNION ALL
+SELECT d.item_id, d.partition, d.incarnation, d.seq, 'deducted' AS kind, d.buyer_id, d.order_id, d.quantity,
+       d.created_at AS at
+FROM archived_deductions AS d
+UNION ALL
+SELECT s.item_id, s.partition, s.incarnation, s.seq, s.kind, s.buyer_id, s.order_id, s.quantity, s.at
+FROM archived_steps AS s
 """
 
 
 @event.listens_for(metadata, "after_create")
 def _make_view(_: MetaData, connection: Connection, **_options: object) -> None:
-    connection.exec_driver_sql(_EVENTS)
+    connection.exec_driver_sql(EVENTS)

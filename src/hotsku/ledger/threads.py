@@ -1,4 +1,4 @@
-"""Keeps SQL off the event loop: a few threads that read, and one that writes, the most urgent first."""
+"""Keeps SQL off the event loop: a few threads that read, and one or two that write, the most urgent first."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,32 +22,52 @@ class Urgency(IntEnum):
 
 
 class Threads:
-    """The threads of one ledger. Any event loop and any thread may call."""
+    """The threads of one ledger. Any event loop and any thread may call.
 
-    def __init__(self, readers: int) -> None:
+    Args:
+        readers: how many reads may run at once.
+        write_lanes: 1: one thread writes. 2: a second one takes messages, so that nothing else waits for them.
+    """
+
+    def __init__(self, readers: int, write_lanes: int = 1) -> None:
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="hotsku-ledger-read")
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="hotsku-ledger-write")
-        self._waiting: PriorityQueue[tuple[Urgency, int, Callable[[], None]]] = PriorityQueue()
-        self._arrival = count()
+        self._lanes = [_Lane() for _ in range(write_lanes)]
 
     async def read(self, work: Callable[[], T]) -> T:
         """Run `work` on a reading thread."""
         return await asyncio.wrap_future(_submit(self._readers, work))
 
     async def write(self, urgency: Urgency, work: Callable[[], T]) -> T:
-        """Run `work` on the writing thread, after what is more urgent and what came before it."""
-        answer: Future[T] = Future()
-        self._waiting.put((urgency, next(self._arrival), lambda: _settle(answer, work)))
-        _submit(self._writer, self._run_next)
-        return await asyncio.wrap_future(answer)
+        """Run `work` on a writing thread, after what is more urgent and what came before it."""
+        lane = self._lanes[-1 if urgency is Urgency.APPLY else 0]
+        return await asyncio.wrap_future(lane.submit(urgency, work))
 
     def close(self) -> None:
         """Finish what was begun, and end the threads."""
-        self._writer.shutdown()
+        for lane in self._lanes:
+            lane.close()
         self._readers.shutdown()
 
+
+class _Lane:
+    """One thread that writes."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hotsku-ledger-write")
+        self._waiting: PriorityQueue[tuple[Urgency, int, Callable[[], None]]] = PriorityQueue()
+        self._arrival = count()
+
+    def submit(self, urgency: Urgency, work: Callable[[], T]) -> Future[T]:
+        answer: Future[T] = Future()
+        self._waiting.put((urgency, next(self._arrival), lambda: _settle(answer, work)))
+        _submit(self._thread, self._run_next)
+        return answer
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
     def _run_next(self) -> None:
-        # Every call of `write` submits one of these, so there is always one to take: not its own, but the most urgent.
+        # Every call of `submit` submits one of these, so there is always one to take: not its own, but the most urgent.
         _, _, run = self._waiting.get_nowait()
         run()
 

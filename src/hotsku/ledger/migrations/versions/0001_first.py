@@ -7,28 +7,31 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ForeignKeyConstraint,
+    Identity,
     Integer,
     LargeBinary,
     PrimaryKeyConstraint,
-    String,
     UniqueConstraint,
 )
+
+from hotsku.ledger.migrations.steps import create_index, create_view
+from hotsku.ledger.types import SERIAL, ByteText
+
+PHASE = "pre"
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
 
-_SERIAL = BigInteger().with_variant(Integer(), "sqlite")
-_ID = String(64)
 _QUANTITY = "quantity >= 1 AND quantity <= 1000000000"
 _EVENTS = """
-CREATE VIEW events AS
-SELECT item_id, "partition", incarnation, seq, 'deducted' AS kind, buyer_id, order_id, quantity, created_at AS at
-FROM deductions
+SELECT d.item_id, d.partition, d.incarnation, d.seq, 'deducted' AS kind, d.buyer_id, d.order_id, d.quantity,
+       d.created_at AS at
+FROM deductions AS d
 UNION ALL
-SELECT item_id, "partition", incarnation, seq, kind, buyer_id, order_id, quantity, at
-FROM steps
+SELECT s.item_id, s.partition, s.incarnation, s.seq, s.kind, s.buyer_id, s.order_id, s.quantity, s.at
+FROM steps AS s
 """
 
 
@@ -41,7 +44,7 @@ def upgrade() -> None:
     _make_deductions()
     _make_steps()
     _make_parked()
-    op.execute(_EVENTS)
+    create_view("events", _EVENTS)
 
 
 def _partition_columns() -> tuple[Column[int], Column[int], Column[int]]:
@@ -55,19 +58,20 @@ def _partition_columns() -> tuple[Column[int], Column[int], Column[int]]:
 def _make_ledger() -> None:
     op.create_table(
         "ledger",
-        Column("id", Integer, nullable=False),
-        Column("ledger_id", String(12), nullable=False),
+        Column("id", Integer, nullable=False, autoincrement=False),
+        Column("ledger_id", ByteText(12), nullable=False),
         Column("created_at", BigInteger, nullable=False),
         PrimaryKeyConstraint("id", name="pk_ledger"),
         CheckConstraint("id = 1", name=op.f("ck_ledger_one_row")),
+        if_not_exists=True,
     )
 
 
 def _make_items() -> None:
     op.create_table(
         "items",
-        Column("id", _SERIAL, nullable=False),
-        Column("sku", _ID, nullable=False),
+        Column("id", SERIAL, Identity(), nullable=False),
+        Column("sku", ByteText(64), nullable=False),
         Column("total", BigInteger, nullable=False),
         Column("pool", BigInteger, nullable=False),
         Column("partitions", Integer, nullable=False),
@@ -75,24 +79,25 @@ def _make_items() -> None:
         Column("opens_at", BigInteger),
         Column("closes_at", BigInteger),
         Column("hold_ttl_ms", BigInteger, nullable=False),
-        Column("routing", String(16), nullable=False),
+        Column("routing", ByteText(16), nullable=False),
         Column("refund_restores_limit", Boolean, nullable=False),
-        Column("state", String(16), nullable=False),
+        Column("state", ByteText(16), nullable=False),
         Column("created_at", BigInteger, nullable=False),
         PrimaryKeyConstraint("id", name="pk_items"),
         UniqueConstraint("sku", name="uq_items_sku"),
         CheckConstraint("pool >= 0 AND pool <= total", name=op.f("ck_items_pool")),
+        if_not_exists=True,
     )
 
 
 def _make_partitions() -> None:
     op.create_table(
         "partitions",
-        Column("id", _SERIAL, nullable=False),
+        Column("id", SERIAL, Identity(), nullable=False),
         *_partition_columns(),
-        Column("state", String(16), nullable=False),
-        Column("reason", String(200)),
-        Column("durability", String(16), nullable=False),
+        Column("state", ByteText(16), nullable=False),
+        Column("reason", ByteText(200)),
+        Column("durability", ByteText(16), nullable=False),
         Column("lease_no", BigInteger, nullable=False),
         Column("granted", BigInteger, nullable=False),
         Column("applied", BigInteger, nullable=False),
@@ -107,6 +112,7 @@ def _make_partitions() -> None:
             name=op.f("ck_partitions_not_negative"),
         ),
         CheckConstraint("granted >= applied + returned", name=op.f("ck_partitions_preallocated")),
+        if_not_exists=True,
     )
 
 
@@ -125,6 +131,7 @@ def _make_leases() -> None:
         ),
         CheckConstraint("no > 0 AND quantity > 0", name=op.f("ck_leases_positive")),
         sqlite_with_rowid=False,
+        if_not_exists=True,
     )
 
 
@@ -133,16 +140,17 @@ def _make_deductions() -> None:
         "deductions",
         *_partition_columns(),
         Column("seq", BigInteger, nullable=False),
-        Column("buyer_id", _ID, nullable=False),
-        Column("order_id", _ID, nullable=False),
+        Column("buyer_id", ByteText(64), nullable=False),
+        Column("order_id", ByteText(64), nullable=False),
         Column("quantity", BigInteger, nullable=False),
-        Column("state", String(16), nullable=False),
+        Column("state", ByteText(16), nullable=False),
         Column("attempt", Integer, nullable=False, server_default="1"),
         Column("created_at", BigInteger, nullable=False),
         PrimaryKeyConstraint("item_id", "partition", "incarnation", "seq", name="pk_deductions"),
         UniqueConstraint("item_id", "buyer_id", "order_id", name="uq_deductions_item_id_buyer_id_order_id"),
         CheckConstraint(_QUANTITY, name=op.f("ck_deductions_quantity")),
         sqlite_with_rowid=False,
+        if_not_exists=True,
     )
 
 
@@ -151,31 +159,33 @@ def _make_steps() -> None:
         "steps",
         *_partition_columns(),
         Column("seq", BigInteger, nullable=False),
-        Column("kind", String(16), nullable=False),
-        Column("buyer_id", _ID, nullable=False),
-        Column("order_id", _ID, nullable=False),
+        Column("kind", ByteText(16), nullable=False),
+        Column("buyer_id", ByteText(64), nullable=False),
+        Column("order_id", ByteText(64), nullable=False),
         Column("quantity", BigInteger, nullable=False),
         Column("at", BigInteger, nullable=False),
         PrimaryKeyConstraint("item_id", "partition", "incarnation", "seq", name="pk_steps"),
         CheckConstraint(_QUANTITY, name=op.f("ck_steps_quantity")),
         sqlite_with_rowid=False,
+        if_not_exists=True,
     )
 
 
 def _make_parked() -> None:
     op.create_table(
         "parked",
-        Column("id", _SERIAL, nullable=False),
+        Column("id", SERIAL, Identity(), nullable=False),
         Column("item_id", BigInteger),
         Column("partition", Integer),
         Column("incarnation", Integer),
         Column("seq", BigInteger),
-        Column("reason", String(200), nullable=False),
+        Column("reason", ByteText(200), nullable=False),
         Column("body", LargeBinary, nullable=False),
-        Column("digest", String(64), nullable=False),
+        Column("digest", ByteText(64), nullable=False),
         Column("at", BigInteger, nullable=False),
         Column("resolved_at", BigInteger),
         PrimaryKeyConstraint("id", name="pk_parked"),
         UniqueConstraint("digest", name="uq_parked_digest"),
+        if_not_exists=True,
     )
-    op.create_index("ix_parked_item_id_partition_incarnation", "parked", ["item_id", "partition", "incarnation"])
+    create_index("ix_parked_item_id_partition_incarnation", "parked", ["item_id", "partition", "incarnation"])

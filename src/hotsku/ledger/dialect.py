@@ -1,0 +1,101 @@
+"""What one kind of database does its own way: connections, faults, and the statements over many rows at once.
+
+All else of the ledger is SQLAlchemy's common SQL. `sqlite`, `postgresql` and `mysql` implement this; `urls` chooses.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from enum import Enum, auto
+from typing import Protocol
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from hotsku.domain.events import Event, Message
+
+# What a partition is granted: item, partition, incarnation, its last lease so far, how many more, units in all.
+GrantRow = tuple[int, int, int, int, int, int]
+
+
+class Fault(Enum):
+    """What an error of the database means for the transaction."""
+
+    AGAIN = auto()  # given up because of others (a deadlock, a lock, no free connection): trying again may help
+    LOST = auto()  # the connection broke, or there is none: a COMMIT that was under way may have happened
+    DUPLICATE = auto()  # a unique key refused a row
+    BROKEN = auto()  # another constraint, or a type, refused a value
+    UNUSABLE = auto()  # the settings or the rights are the trouble: waiting does not help
+    OTHER = auto()
+
+
+class Dialect(Protocol):
+    """One kind of database, at one URL."""
+
+    @property
+    def where(self) -> str:
+        """The database for people, without a password."""
+        ...
+
+    @property
+    def advice(self) -> str:
+        """What to do where the database is unusable, as words behind a semicolon."""
+        ...
+
+    @property
+    def migrates_itself(self) -> bool:
+        """Whether opening it migrates it."""
+        ...
+
+    @property
+    def write_lanes(self) -> int:
+        """How many transactions may write at once: 1, or 2, so that leases need not wait for messages."""
+        ...
+
+    def writer(self) -> Engine:
+        """Connections that write, one a lane. A row count is that of the rows found."""
+        ...
+
+    def reader(self, connections: int) -> Engine:
+        """Connections that read; each of their transactions sees one snapshot."""
+        ...
+
+    def migrator(self) -> Engine:
+        """Connections that change the schema; no statement of theirs times out."""
+        ...
+
+    def check_server(self, connection: Connection) -> None:
+        """Look whether the database is one that can be used.
+
+        Raises:
+            InvalidSettings: it is not.
+        """
+        ...
+
+    def migrating_alone(self, connection: Connection) -> AbstractContextManager[None]:
+        """Keep other processes from migrating meanwhile."""
+        ...
+
+    def fault(self, error: DBAPIError) -> Fault:
+        """What an error means."""
+        ...
+
+    def insert_deductions(self, connection: Connection, message: Message, watermark: int, new: Sequence[Event]) -> int:
+        """Insert a row for each deduction of a message above the watermark, in one statement.
+
+        Left out is what is no valid detail (`details.fault`), and an order that has a row already.
+
+        Args:
+            new: the message's events above the watermark, decoded.
+
+        Returns:
+            How many rows were inserted.
+        """
+        ...
+
+    def grant(self, connection: Connection, grants: Sequence[GrantRow]) -> int:
+        """Add units to open partitions that have the expected number of leases. Returns to how many."""
+        ...
+
+    def insert_parked(self, connection: Connection, values: dict[str, object]) -> None:
+        """Insert a row of `parked`, unless there is one with its digest."""
+        ...
