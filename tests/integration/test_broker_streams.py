@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 from tests.support.servers import TestServer
+from tests.support.topics import Consumer, published, take
 from tests.support.workers import Stack, open_stack, until
 
 from hotsku.broker.streams import StreamsBroker
@@ -24,43 +24,11 @@ async def stack(module_valkey: TestServer, tmp_path: Path) -> AsyncIterator[Stac
         yield made
 
 
-async def _take(broker: StreamsBroker, count: int, *, ack: bool = True) -> list[bytes]:
-    """The next bodies, read by a consumer of its own that ends in good order."""
-    bodies: list[bytes] = []
-    async with aclosing(broker.consume()) as deliveries, asyncio.timeout(15):
-        async for delivery in deliveries:
-            bodies.append(delivery.body)
-            if ack:
-                await delivery.ack()
-            if len(bodies) == count:
-                break
-    return bodies
-
-
-class Consumer:
-    """Reads and acknowledges for ever, as a task."""
-
-    def __init__(self, broker: StreamsBroker) -> None:
-        self.bodies: list[bytes] = []
-        self._broker = broker
-        self._task = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        async with aclosing(self._broker.consume()) as deliveries:
-            async for delivery in deliveries:
-                self.bodies.append(delivery.body)
-                await delivery.ack()
-
-    async def stop(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-
 async def test_a_partitions_messages_come_in_order(stack: Stack) -> None:
     bodies = [str(number).encode() for number in range(50)]
     for body in bodies:
         await stack.broker.publish(REF, body)
-    assert await _take(stack.broker, 50) == bodies
+    assert await take(stack.broker, 50) == bodies
 
 
 async def test_partitions_spread_over_the_slices_and_stay_there(stack: Stack) -> None:
@@ -73,16 +41,16 @@ async def test_partitions_spread_over_the_slices_and_stay_there(stack: Stack) ->
 async def test_what_was_not_acknowledged_comes_again(stack: Stack) -> None:
     for body in (b"1", b"2", b"3"):
         await stack.broker.publish(REF, body)
-    assert await _take(stack.broker, 2, ack=False) == [b"1", b"2"]
-    assert await _take(stack.new_broker(), 3) == [b"1", b"2", b"3"]
+    assert await take(stack.broker, 2, ack=False) == [b"1", b"2"]
+    assert await take(stack.new_broker(), 3) == [b"1", b"2", b"3"]
     assert await stack.broker.lag() == 0
 
 
 async def test_what_was_acknowledged_comes_no_more(stack: Stack) -> None:
     for body in (b"1", b"2", b"3"):
         await stack.broker.publish(REF, body)
-    assert await _take(stack.broker, 2) == [b"1", b"2"]
-    assert await _take(stack.broker, 1) == [b"3"]
+    assert await take(stack.broker, 2) == [b"1", b"2"]
+    assert await take(stack.broker, 1) == [b"3"]
 
 
 async def test_a_slice_has_one_reader_and_another_takes_over(stack: Stack) -> None:
@@ -106,7 +74,7 @@ async def test_another_takes_over_from_a_reader_that_died(stack: Stack) -> None:
     async with asyncio.timeout(10):
         assert (await anext(dead)).body == b"1"
     # It neither acknowledges nor lets go.
-    assert await _take(stack.new_broker(), 1) == [b"1"]
+    assert await take(stack.new_broker(), 1) == [b"1"]
     await dead.aclose()
 
 
@@ -120,10 +88,10 @@ async def test_a_slice_keeps_a_bounded_number(stack: Stack) -> None:
 
 async def test_a_message_that_was_trimmed_while_it_was_pending_is_passed_over(stack: Stack) -> None:
     await stack.broker.publish(REF, b"1")
-    await _take(stack.broker, 1, ack=False)
+    await take(stack.broker, 1, ack=False)
     await stack.client.xtrim(stack.broker.slice_of(REF), maxlen=0, approximate=False)
     await stack.broker.publish(REF, b"2")
-    assert await _take(stack.broker, 1) == [b"2"]
+    assert await take(stack.broker, 1) == [b"2"]
     assert await stack.broker.lag() == 0
 
 
@@ -144,14 +112,7 @@ async def test_consuming_outlives_disasters(valkey: TestServer, tmp_path: Path, 
             case "restart":
                 valkey.restart()
 
-        async def published() -> bool:
-            try:
-                await stack.broker.publish(REF, b"after")
-            except BackendUnavailable:
-                return False
-            return True
-
-        await until(published)
+        await until(lambda: published(stack.broker, REF, b"after"))
         await until(lambda: b"after" in consumer.bodies)
         await consumer.stop()
 

@@ -21,9 +21,9 @@ _BLOCK_MS = 500
 _COUNT = 8
 
 # One name for whoever owns the slice: what its predecessor read and never acknowledged is its own to read again.
-_CONSUMER = "owner"
-_FROM_START = b"0-0"
-_NEW = b">"
+CONSUMER = "owner"
+FROM_START = b"0-0"
+NEW = b">"
 
 # An entry's id and fields; it has none where it was trimmed away after it had been read.
 _Entry: TypeAlias = "tuple[bytes, dict[bytes, bytes] | None]"
@@ -82,8 +82,8 @@ class SliceReader:
         with suppress(*FAULTS):
             await self._flush_acks()
             for name in list(self._cursors):
-                if await self._client.get(_owner_key(name)) == self._token.encode():
-                    await self._client.delete(_owner_key(name))
+                if await self._client.get(owner_key(name)) == self._token.encode():
+                    await self._client.delete(owner_key(name))
 
     async def _hold_slices(self) -> None:
         now_ms = self._clock.monotonic_ms()
@@ -91,14 +91,14 @@ class SliceReader:
             return
         pipe = self._client.pipeline(transaction=False)
         for name in self._slices:
-            pipe.set(_owner_key(name), self._token, nx=True, px=_OWNER_TTL_MS, get=True)
+            pipe.set(owner_key(name), self._token, nx=True, px=_OWNER_TTL_MS, get=True)
         owners = cast("list[bytes | None]", await pipe.execute())
         for name, owner in zip(self._slices, owners, strict=True):
             if owner is not None and owner != self._token.encode():
                 self._cursors.pop(name, None)
                 continue
             if owner is not None:
-                await self._client.pexpire(_owner_key(name), _OWNER_TTL_MS)
+                await self._client.pexpire(owner_key(name), _OWNER_TTL_MS)
             if name not in self._cursors:
                 await self._join(name)
         self._renew_at_ms = now_ms + _RENEW_EVERY_MS
@@ -109,13 +109,13 @@ class SliceReader:
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
-        self._cursors[name] = _FROM_START
+        self._cursors[name] = FROM_START
 
     async def _read_slices(self) -> list[SliceDelivery]:
         if not self._cursors:
             await asyncio.sleep(_BLOCK_MS / 1000)
             return []
-        command = ("XREADGROUP", "GROUP", self._group, _CONSUMER, "COUNT", _COUNT, "BLOCK", _BLOCK_MS, "STREAMS")
+        command = ("XREADGROUP", "GROUP", self._group, CONSUMER, "COUNT", _COUNT, "BLOCK", _BLOCK_MS, "STREAMS")
         # The client's own method for this is typed as the union of two protocol versions' replies.
         reply = await self._client.execute_command(  # type: ignore[no-untyped-call]
             *command, *self._cursors, *self._cursors.values()
@@ -124,8 +124,8 @@ class SliceReader:
         return [delivery for name, entries in streams for delivery in self._take(name.decode(), entries)]
 
     def _take(self, name: str, entries: "list[_Entry]") -> list[SliceDelivery]:
-        if self._cursors[name] != _NEW:
-            self._cursors[name] = entries[-1][0] if entries else _NEW
+        if self._cursors[name] != NEW:
+            self._cursors[name] = entries[-1][0] if entries else NEW
         acks = self._acks[name]
         deliveries = []
         for entry_id, fields in entries:
@@ -153,5 +153,6 @@ class SliceReader:
         await self._backoff.pause()
 
 
-def _owner_key(name: str) -> str:
+def owner_key(name: str) -> str:
+    """Holds the token of whoever reads the slice; in its slot."""
     return f"{name}:owner"

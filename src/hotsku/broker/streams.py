@@ -6,12 +6,12 @@ that is gone, a message read twice: the ledger takes each event once, and the re
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from zlib import crc32
 
 import redis.asyncio
 from redis.exceptions import RedisError
 
 from hotsku.broker.reader import FAULTS, SliceReader
+from hotsku.broker.topic import slice_of
 from hotsku.domain.events import PartitionRef
 from hotsku.errors import BackendUnavailable
 from hotsku.log import get_logger
@@ -53,7 +53,7 @@ class StreamsBroker:
 
     def slice_of(self, ref: PartitionRef) -> str:
         """The slice that carries a partition's messages: a stable function of the partition."""
-        return self._slices[crc32(f"{ref.item_id}.{ref.partition}".encode()) % len(self._slices)]
+        return self._slices[slice_of(ref, len(self._slices))]
 
     async def publish(self, ref: PartitionRef, body: bytes) -> None:
         """Append a message to the partition's slice.
