@@ -1,14 +1,19 @@
 """Fixtures that all tests share."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from hypothesis import settings
 
+from hotsku.shard.cluster_spec import ClusterSpec
+from tests.support.cluster import LocalCluster, running_cluster
+from tests.support.sentinel import LocalSentinel, running_sentinel
 from tests.support.servers import TestServer, redis_binary, running_server
 
 DEBUG = ("--enable-debug-command", "yes")
+# Redis replays a transaction that was torn off its file in half, unless it is told to refuse: see shard/facts.py.
+REDIS_7 = (*DEBUG, "--aof-load-truncated", "no")
 
 
 @pytest.fixture
@@ -52,6 +57,44 @@ def module_valkey() -> Iterator[TestServer]:
     """One durable Valkey server for all tests of a module: for many small ones that use keys of their own."""
     with running_server(extra=DEBUG) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def module_cluster() -> Iterator[LocalCluster]:
+    """One Valkey cluster, 3 masters with a replica each, for all tests of a module. See `cluster`."""
+    with running_cluster(ClusterSpec(extra=DEBUG)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def module_redis7_cluster() -> Iterator[LocalCluster]:
+    """The same of Redis 7; there is no atomic slot migration."""
+    binary = redis_binary()
+    if binary is None:
+        pytest.skip("no redis-server on PATH")
+    with running_cluster(ClusterSpec(binary=binary, extra=REDIS_7)) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def cluster(module_cluster: LocalCluster) -> AsyncIterator[LocalCluster]:
+    """The module's cluster; afterwards every node runs again. Who is master may be another than before."""
+    yield module_cluster
+    await module_cluster.heal()
+
+
+@pytest.fixture
+async def redis7_cluster(module_redis7_cluster: LocalCluster) -> AsyncIterator[LocalCluster]:
+    """The same of Redis 7."""
+    yield module_redis7_cluster
+    await module_redis7_cluster.heal()
+
+
+@pytest.fixture(scope="module")
+def module_sentinel() -> Iterator[LocalSentinel]:
+    """A Valkey master with a replica and three sentinels, for all tests of a module."""
+    with running_sentinel(extra=DEBUG) as sentinel:
+        yield sentinel
 
 
 settings.register_profile("dev", deadline=None, max_examples=50)

@@ -4,33 +4,39 @@ import asyncio
 import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 
-from redis.exceptions import RedisError
+from msgspec import Struct
 
+from hotsku.clock import SystemClock
 from hotsku.engine.inventory import Inventory
 from hotsku.engine.item_path import ItemPaths
 from hotsku.engine.needs import NeedsBoard
 from hotsku.errors import BackendUnavailable, InvalidSettings
+from hotsku.ledger import migrate_ledger
 from hotsku.log import get_logger
 from hotsku.ports import Lost
 from hotsku.settings import Settings, load_settings
-from hotsku.shard import library
-from hotsku.shard.address import Address
 from hotsku.shard.embedded import EmbeddedFolder
 from hotsku.shard.seat import WorkerSeat
-from hotsku.stack import Stack, open_stack, shard_address
+from hotsku.shard.shard import WireShard
+from hotsku.stack import Stack, open_admin, open_stack
+from hotsku.stocking import latest, reachable
 from hotsku.workers.applier import Applier
 from hotsku.workers.auditor import Auditor
 from hotsku.workers.loop import Role, WorkerLoop
 from hotsku.workers.patience import when_armed
 from hotsku.workers.recoverer import Recoverer
 from hotsku.workers.relay import Relay
+from hotsku.workers.renewal import Renewal
 from hotsku.workers.replenisher import Replenisher
 
 ROLES = ("relay", "applier", "replenisher", "recoverer")
+# The variable that has an embedded folder's worker's settings.
+WORKER_SETTINGS = "HOTSKU_WORKER_SETTINGS"
 _DRAIN_TIMEOUT_MS = 30_000
+_RECOVER_LOOK_S = 0.1
 
 _log = get_logger("app")
 
@@ -62,51 +68,136 @@ async def connect(
         InvalidSettings: a setting is wrong, or a back end is not what it says.
         BackendUnavailable: a back end cannot be reached.
     """
-    settings = absolute(settings or load_settings(config, **arguments))
+    async with connect_to(settings or load_settings(config, **arguments), workers=workers) as opened:
+        yield opened.inventory
+
+
+class Opened(Struct, frozen=True):
+    """An inventory, and the back ends that it is on: for programs that tell of them, too."""
+
+    inventory: Inventory
+    stack: Stack
+    shard: WireShard
+
+
+@asynccontextmanager
+async def connect_to(settings: Settings, *, workers: bool | None = None) -> AsyncIterator[Opened]:
+    """`connect`, with the back ends beside the inventory."""
+    settings = absolute(settings)
     async with AsyncExitStack() as exits:
         stack = await exits.enter_async_context(_open(settings, own_worker=workers is None))
         if workers:
             await exits.enter_async_context(running_workers(stack))
-        inventory = _inventory(stack, exits)
+        shard = stack.shard()
+        exits.callback(shard.close)
+        inventory = _inventory(stack, shard)
         await exits.enter_async_context(inventory)
-        yield inventory
+        yield Opened(inventory, stack, shard)
 
 
 @asynccontextmanager
 async def running_workers(stack: Stack, roles: Sequence[str] = ROLES) -> AsyncIterator[WorkerLoop]:
     """Run workers in this process; on leaving, what waits is sent and applied first."""
-    shard = stack.shard()
-    broker = stack.broker()
-    relay = Relay(
+    async with AsyncExitStack() as exits:
+        shard = stack.shard()
+        exits.callback(shard.close)
+        broker = await exits.enter_async_context(stack.broker())
+        relay = Relay(
+            shard,
+            stack.ledger,
+            broker,
+            stack.signals,
+            stack.clock,
+            interval_ms=stack.settings.relay_interval_ms,
+        )
+        makers: dict[str, Role] = {
+            "relay": relay,
+            "applier": Applier(broker, stack.ledger, stack.signals),
+            "replenisher": Replenisher(stack.ledger, shard, stack.signals, stack.clock),
+            "recoverer": _recoverer(stack, shard),
+        }
+        loop = WorkerLoop([makers[name] for name in roles], stack.clock)
+        loop.start()
+        exits.push_async_callback(loop.stop)
+        if "relay" in roles:
+            exits.push_async_callback(_drain, relay)
+        yield loop
+
+
+async def _drain(relay: Relay) -> None:
+    try:
+        await relay.drain(_DRAIN_TIMEOUT_MS)
+    except (Lost, BackendUnavailable) as error:
+        _log.warning("a back end is away: what waits is sent when workers run again", why=str(error))
+
+
+async def recover(settings: Settings, *, patience_s: float = 30.0) -> bool:
+    """Give every partition that is fenced a new incarnation now, without waiting for better proof of what it has.
+
+    Returns:
+        Whether all partitions that ever had stock are armed; False after `patience_s` seconds.
+
+    Raises:
+        InvalidSettings, BackendUnavailable: it cannot start.
+    """
+    settings = absolute(settings)
+    async with (
+        _open(settings, own_worker=True) as stack,
+        running_workers(stack, ("relay", "applier")),
+        AsyncExitStack() as exits,
+    ):
+        shard = stack.shard()
+        exits.callback(shard.close)
+        recoverer = _recoverer(stack, shard, lost_after_ms=0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while True:
+                    with suppress(Lost, BackendUnavailable):
+                        await recoverer.look()
+                        if await _all_armed(stack, shard):
+                            return True
+                    await asyncio.sleep(_RECOVER_LOOK_S)
+        return False
+
+
+async def _all_armed(stack: Stack, shard: WireShard) -> bool:
+    rows = [row for row in latest(await stack.ledger.partitions()) if row.state != "new"]
+    statuses = await reachable(shard, [row.ref for row in rows])
+    return all(row.state == "open" and row.ref in statuses and statuses[row.ref].armed for row in rows)
+
+
+def _recoverer(stack: Stack, shard: WireShard, lost_after_ms: int = 15_000) -> Recoverer:
+    renewal = Renewal(
         shard,
         stack.ledger,
-        broker,
         stack.signals,
         stack.clock,
-        interval_ms=stack.settings.relay_interval_ms,
+        durability_of_new=stack.shards.partition_durability,
+        quarantine_ms=stack.settings.quarantine_ms,
     )
-    makers: dict[str, Role] = {
-        "relay": relay,
-        "applier": Applier(broker, stack.ledger, stack.signals),
-        "replenisher": Replenisher(stack.ledger, shard, stack.signals, stack.clock),
-        "recoverer": Recoverer(shard, stack.ledger, stack.signals),
-    }
-    loop = WorkerLoop([makers[name] for name in roles], stack.clock)
-    loop.start()
-    try:
-        yield loop
-    finally:
-        try:
-            if "relay" in roles:
-                await relay.drain(_DRAIN_TIMEOUT_MS)
-        except (Lost, BackendUnavailable) as error:
-            _log.warning("a back end is away: what waits is sent when workers run again", why=str(error))
-        finally:
-            await loop.stop()
-            shard.close()
+    return Recoverer(
+        shard,
+        stack.ledger,
+        stack.signals,
+        stack.clock,
+        renewal,
+        prepare=stack.shards.prepare,
+        replica_acks=stack.settings.replica_acks,
+        lost_after_ms=lost_after_ms,
+    )
 
 
-async def run_worker(settings: Settings, roles: Sequence[str] = ROLES, *, stop: asyncio.Event) -> None:
+# Is with the workers of a process while they work: for whoever tells of them.
+Watch = Callable[[Stack, WorkerLoop], AbstractAsyncContextManager[None]]
+
+
+def _unwatched(_stack: Stack, _loop: WorkerLoop) -> AbstractAsyncContextManager[None]:
+    return nullcontext()
+
+
+async def run_worker(
+    settings: Settings, roles: Sequence[str] = ROLES, *, stop: asyncio.Event, watch: Watch = _unwatched
+) -> None:
     """Be a worker process until `stop` is set; in an embedded folder, the folder's worker, until nobody is left.
 
     Raises:
@@ -115,12 +206,12 @@ async def run_worker(settings: Settings, roles: Sequence[str] = ROLES, *, stop: 
     settings = absolute(settings)
     folder = settings.embedded_folder
     if folder is None:
-        async with open_stack(settings) as stack, running_workers(stack, roles):
+        async with open_stack(settings) as stack, running_workers(stack, roles) as loop, watch(stack, loop):
             await stop.wait()
         return
     async with WorkerSeat(folder, durability=settings.durability, on_server_started=_load_library) as seat:
         async with open_stack(settings, lambda: seat.socket) as stack:
-            async with running_workers(stack, roles):
+            async with running_workers(stack, roles) as loop, watch(stack, loop):
                 await _first_of(seat.alone(), stop.wait())
             if not stop.is_set():
                 await _seal(stack)
@@ -128,21 +219,32 @@ async def run_worker(settings: Settings, roles: Sequence[str] = ROLES, *, stop: 
             await seat.stop_server()
 
 
-async def migrate(settings: Settings) -> str:
+async def migrate(settings: Settings, *, post: bool = False) -> str:
     """Bring the ledger's schema and the shard's function library up to date. Returns the ledger's id.
 
     Replacing the library fences every partition until the recoverer has proven its memory, which takes about a second.
+
+    Args:
+        post: only the ledger's, and also what takes away what earlier versions need: when none of them runs any more.
     """
     settings = absolute(settings)
-    async with _reach(settings, own_worker=False) as socket_of:
-        await _update_library(shard_address(settings, socket_of)())
+    async with reach(settings, own_worker=False) as socket_of:
+        ledger_id = await asyncio.to_thread(
+            migrate_ledger, settings.ledger_url, clock=SystemClock(), token_hex=secrets.token_hex, post=post
+        )
+        if post:
+            return ledger_id
+        async with open_admin(settings, socket_of) as shards:
+            await shards.replace_library()
         async with open_stack(settings, socket_of) as stack:
             return stack.ledger.ledger_id
 
 
 def absolute(settings: Settings) -> Settings:
     """The same settings with absolute paths: they are handed to processes that may run elsewhere."""
-    changes = {"ledger_url": f"sqlite:///{settings.ledger_path.absolute()}"}
+    changes = {}
+    if settings.ledger_path is not None:
+        changes["ledger_url"] = f"sqlite:///{settings.ledger_path.absolute()}"
     if settings.embedded_folder is not None:
         changes["shard_url"] = f"embedded:{settings.embedded_folder.absolute()}"
     return settings.model_copy(update=changes)
@@ -150,32 +252,36 @@ def absolute(settings: Settings) -> Settings:
 
 @asynccontextmanager
 async def _open(settings: Settings, *, own_worker: bool) -> AsyncIterator[Stack]:
-    async with _reach(settings, own_worker=own_worker) as socket_of, open_stack(settings, socket_of) as stack:
+    async with reach(settings, own_worker=own_worker) as socket_of, open_stack(settings, socket_of) as stack:
         yield stack
 
 
 @asynccontextmanager
-async def _reach(settings: Settings, *, own_worker: bool) -> AsyncIterator[Callable[[], Path] | None]:
+async def reach(settings: Settings, *, own_worker: bool) -> AsyncIterator[Callable[[], Path] | None]:
     """Use the embedded folder, if the settings name one: gives where its server listens now, else None."""
     folder = settings.embedded_folder
     if folder is None:
         yield None
         return
-    # No secrets on a command line: the worker needs none.
-    needed = settings.model_dump_json(exclude={"api_keys", "receipt_keys"})
-    worker = [sys.executable, "-m", "hotsku.embedded_worker", needed]
+    worker, environment = worker_command(settings)
     async with EmbeddedFolder(
         folder,
         durability=settings.durability,
         worker=worker if own_worker else None,
+        worker_environment=environment,
         on_server_started=_load_library,
     ) as home:
         yield lambda: home.socket
 
 
-def _inventory(stack: Stack, exits: AsyncExitStack) -> Inventory:
-    shard = stack.shard()
-    exits.callback(shard.close)
+def worker_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    """The command line of an embedded folder's worker process, and what its environment has besides ours: everybody may
+    read the former, so the settings, which may have passwords, are in the latter."""
+    told = settings.model_dump_json(exclude={"api_keys", "receipt_keys"})
+    return [sys.executable, "-m", "hotsku.embedded_worker", settings.shard_url], {WORKER_SETTINGS: told}
+
+
+def _inventory(stack: Stack, shard: WireShard) -> Inventory:
     board = NeedsBoard(secrets.token_hex(8), stack.signals, stack.clock)
     paths = ItemPaths(
         ledger=stack.ledger,
@@ -193,7 +299,7 @@ def _inventory(stack: Stack, exits: AsyncExitStack) -> Inventory:
         clock=stack.clock,
         paths=paths,
         board=board,
-        durability=stack.settings.durability,
+        durability=stack.shards.partition_durability(),
         audit=when_armed(Auditor(stack.ledger, shard).audit, stack.clock),
     )
 
@@ -212,18 +318,8 @@ class _OrderIds:
 
 async def _load_library(socket: Path) -> None:
     """A server that has just started has armed nothing yet: replacing the library fences nobody."""
-    await _update_library(Address(path=str(socket)))
-
-
-async def _update_library(address: Address) -> None:
-    client = address.client()
-    try:
-        if not await library.is_current(client):
-            await library.replace(client)
-    except (RedisError, OSError) as error:
-        raise BackendUnavailable(f"the shard cannot be reached: {error}") from error
-    finally:
-        await client.aclose()
+    async with open_admin(Settings(shard_url=f"unix://{socket}")) as shards:
+        await shards.replace_library()
 
 
 async def _seal(stack: Stack) -> None:

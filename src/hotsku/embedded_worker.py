@@ -1,14 +1,18 @@
-"""The worker process of an embedded folder: `python -m hotsku.embedded_worker SETTINGS` (JSON). Users start it."""
+"""The worker process of an embedded folder: `python -m hotsku.embedded_worker FOLDER`. Its users start it.
+
+It is told the settings in its environment, for they may have passwords; the argument is for whoever looks at processes.
+"""
 
 import asyncio
 import json
 import logging
+import os
 import signal
 import sys
 
 import uvloop
 
-from hotsku.app import run_worker
+from hotsku.app import WORKER_SETTINGS, run_worker
 from hotsku.errors import HotSKUError
 from hotsku.log import get_logger, log_json
 from hotsku.settings import Settings
@@ -26,7 +30,7 @@ def main() -> None:
     # A Ctrl-C in the terminal of the user that started us is not for us: others may use the folder.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        uvloop.run(_main(Settings(**json.loads(sys.argv[1]))))
+        uvloop.run(_main(Settings(**json.loads(os.environ.pop(WORKER_SETTINGS)))))
     except HotSKUError as error:
         get_logger("worker").error("the worker has ended", why=str(error))
         sys.exit(3)

@@ -1,6 +1,6 @@
 """What the engine and the workers ask of the outside: the shard, the ledger, the broker, the signals, the clock."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -61,10 +61,23 @@ class PartitionStatus(Struct, frozen=True, kw_only=True):
 
 
 class Durability(Struct, frozen=True, kw_only=True):
-    """What a shard says of itself: does every acknowledged write survive its crash, and is it the only copy?"""
+    """What a shard's server says of itself: does every acknowledged write survive its crash, is it the primary, and how
+    many replicas follow it?"""
 
     every_write_synced: bool
-    single_copy: bool
+    master: bool
+    copies: int
+
+    @property
+    def single_copy(self) -> bool:
+        return self.master and self.copies == 0
+
+
+class Waiting(Struct, frozen=True):
+    """Partitions whose streams have more than was asked about, and those whose shards could not be asked."""
+
+    found: list[PartitionRef]
+    unknown: list[PartitionRef]
 
 
 class Fenced(Exception):
@@ -112,25 +125,40 @@ class Shard(Protocol):
     `Lost` where the shard cannot be reached (all of them are idempotent: call again).
     """
 
+    def name_of(self, ref: PartitionRef) -> str: ...
+    def count(self) -> int: ...
     async def deduct(
         self, ref: PartitionRef, incarnation: int, deadline_ms: int, take: bool, orders: bytes
     ) -> BatchReply: ...
-    async def now_ms(self) -> int: ...
+    async def now_ms(self, ref: PartitionRef) -> int: ...
 
     async def memory(self, ref: PartitionRef) -> str: ...
     async def begin(self, ref: PartitionRef, incarnation: int, spec: ItemSpec, memory: str) -> None: ...
     async def arm(self, ref: PartitionRef, incarnation: int, seq: int, memory: str) -> bool: ...
     async def disarm(self, ref: PartitionRef, incarnation: int, *, seal: bool) -> None: ...
+    async def end(self, ref: PartitionRef, incarnation: int) -> None: ...
+    async def renew(
+        self, ref: PartitionRef, incarnation: int, spec: ItemSpec, memory: str, keep_seq: int | None
+    ) -> str: ...
+    async def load(
+        self,
+        ref: PartitionRef,
+        incarnation: int,
+        memory: str,
+        orders: "Sequence[tuple[str, OrderRecord]]",
+        buyers: Sequence[tuple[str, int]],
+    ) -> bool: ...
+    async def finish(self, ref: PartitionRef, incarnation: int, memory: str) -> bool: ...
     async def install(self, ref: PartitionRef, incarnation: int, no: int, quantity: int, threshold: int) -> int: ...
     async def reclaim(self, ref: PartitionRef, incarnation: int, no: int, quantity: int) -> int: ...
     async def trim(self, ref: PartitionRef, incarnation: int, through_seq: int) -> None: ...
     async def status(self, ref: PartitionRef) -> PartitionStatus: ...
     async def read(self, ref: PartitionRef, incarnation: int, after_seq: int, count: int) -> list[StreamEntry]: ...
-    async def waiting(self, refs: Sequence[tuple[PartitionRef, int, int]]) -> list[PartitionRef]: ...
+    async def waiting(self, refs: Sequence[tuple[PartitionRef, int, int]]) -> Waiting: ...
     async def order(self, ref: PartitionRef, field: str) -> "OrderRecord | None": ...
     async def bought(self, ref: PartitionRef) -> list[int]: ...
-    async def durability(self) -> Durability: ...
-    def syncing_every_write(self) -> AbstractAsyncContextManager[None]: ...
+    async def durability(self, ref: PartitionRef) -> Durability: ...
+    def syncing_every_write(self, refs: Iterable[PartitionRef]) -> AbstractAsyncContextManager[None]: ...
 
 
 class OrderRecord(Struct, frozen=True):
@@ -146,18 +174,27 @@ class OrderRecord(Struct, frozen=True):
 
 
 class PartitionRow(Struct, frozen=True, kw_only=True):
-    """One (partition, incarnation) in the ledger: granted g, applied a, returned r, and h = g - a - r."""
+    """One (partition, incarnation) in the ledger: granted g, applied a, returned r, and h = g - a - r.
+
+    A closed one has its `final_seq`; as long as its h is quarantined, `quarantined_until_ms` says how long.
+    """
 
     item_id: int
     partition: int
     incarnation: int
-    state: str  # "new": never leased, the shard may begin it; "open": sells; "fenced": needs a recovery
-    durability: str  # "durable": every write was synced since it began; "fast": not always
+    # "new": never leased, the shard may begin it; "open": sells; "fenced": needs a recovery; "closed": over, at
+    # `final_seq`; "rebuilding": follows a closed one, and opens when its shard has the orders again.
+    state: str
+    # "durable": its shard was the only copy since it began, and synced every write; "replicated": the same on every
+    # copy that its shard had, before it was acknowledged; "fast": not always.
+    durability: str
     lease_no: int
     granted: int
     applied: int
     returned: int
     watermark: int
+    final_seq: int | None = None
+    quarantined_until_ms: int | None = None
 
     @property
     def ref(self) -> PartitionRef:
@@ -188,11 +225,19 @@ class Lease(Struct, frozen=True):
 
 class Applied(Struct, frozen=True, kw_only=True):
     """What became of a message: `status` is "applied", "skipped" (the ledger has it), "gap" (an earlier one is missing)
-    or "parked" (it is not of this ledger, or of an incarnation that the ledger does not have)."""
+    or "parked" (it is not of this ledger, of an incarnation that the ledger does not have, or beyond the end of a
+    closed one)."""
 
     status: str
     watermark: int
     returned: int = 0
+
+
+class Archived(Struct, frozen=True, kw_only=True):
+    """What one call of `archive_item` did: rows that it moved, and whether the item's details are all archived now."""
+
+    moved: int
+    done: bool
 
 
 class DetailRow(Struct, frozen=True, kw_only=True):
@@ -275,13 +320,26 @@ class Ledger(Protocol):
     async def open_partition(self, ref: PartitionRef, incarnation: int) -> None: ...
     async def mark_fast(self, ref: PartitionRef, incarnation: int) -> None: ...
     async def fence_partition(self, ref: PartitionRef, incarnation: int, reason: str) -> None: ...
+    async def replace_incarnation(
+        self,
+        ref: PartitionRef,
+        incarnation: int,
+        final_seq: int,
+        *,
+        durability: str,
+        quarantine_until_ms: int | None,
+        now_ms: int,
+    ) -> bool: ...
+    async def end_quarantines(self, now_ms: int) -> list[PartitionRef]: ...
     async def lease(self, grants: Sequence[Grant], now_ms: int) -> list[Lease] | None: ...
     async def leases_after(self, ref: PartitionRef, incarnation: int, no: int) -> list[Lease]: ...
     async def apply(self, message: Message) -> Applied: ...
     async def park(self, body: bytes, reason: str, now_ms: int) -> None: ...
     async def order(self, item_id: int, order_id: str, buyer_id: str) -> DetailRow | None: ...
     async def details(self, item_id: int, after: DetailRow | None, limit: int) -> list[DetailRow]: ...
+    async def orders_of(self, ref: PartitionRef, after: DetailRow | None, limit: int) -> list[DetailRow]: ...
     async def figures(self, item_id: int | None = None) -> LedgerFigures: ...
+    async def archive_item(self, item_id: int, limit: int, now_ms: int) -> Archived: ...
 
 
 # --- the broker -----------------------------------------------------------------------------------------------------

@@ -14,11 +14,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hotsku.errors import InvalidSettings
+from hotsku.ledger_url import SQLITE, check_ledger_url
 from hotsku.settings_values import (
     ALLOWED,
-    LATER,
     SECRET,
-    check_ledger_url,
+    check_broker_url,
     check_number,
     check_shard_url,
     default_ledger_url,
@@ -38,15 +38,25 @@ class Settings(BaseSettings):
     """Everything that is configured: what the constructor is given, and defaults. `load_settings` asks all sources.
 
     Attributes:
-        shard_url: the Valkey or Redis server, or `embedded:FOLDER` for one of our own.
+        shard_url: the Valkey or Redis servers, or `embedded:FOLDER` for one of our own.
         ledger_url: the SQL database; by default in the embedded folder.
         broker_url: the message queue; `streams` keeps its topics on the shard.
         namespace: prefix of keys, queues and topics.
         durability: `durable` acknowledges what is on disk, `fast` may forget the last second of a crash.
+        shard_timeout_ms: how long a call to a shard waits for its reply.
+        replica_acks: so many replicas must have a sale before it is acknowledged; by default, with `durable`, all that
+            its shard has.
+        quarantine_ms: how long the units of a partition wait whose loss may have taken sales along.
         relay_max_events: events of a partition that trigger the relay by count.
         relay_interval_ms: milliseconds after which the relay sends what waits.
         receipt_keys: keys that sign receipts.
         api_keys: keys that the HTTP gateway accepts.
+        http_max_in_flight: orders that a server process has under way at once.
+        http_max_waiting: requests that may wait until others are done; those that come on top are refused.
+        http_deadline_ms: milliseconds after which a request is answered, whatever has become of it.
+        http_rate_limit: requests a second of one client in each server process; 0: no limit. By default none on
+            loopback, 5,000 elsewhere.
+        http_tls_cert, http_tls_key: PEM files; with both the gateway speaks HTTPS.
 
     Raises:
         InvalidSettings: one line that names the setting, where it came from, and what is allowed.
@@ -56,13 +66,22 @@ class Settings(BaseSettings):
 
     shard_url: Annotated[str, AfterValidator(check_shard_url)] = "embedded:./.hotsku"
     ledger_url: Annotated[str, AfterValidator(check_ledger_url)] = Field(default_factory=default_ledger_url)
-    broker_url: Literal["streams"] = "streams"
+    broker_url: Annotated[str, AfterValidator(check_broker_url)] = "streams"
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,16}$")] = "hs"
     durability: Literal["durable", "fast"] = "durable"
+    shard_timeout_ms: Annotated[int, BeforeValidator(check_number), Field(ge=100, le=60_000)] = 3000
+    replica_acks: Annotated[int, BeforeValidator(check_number), Field(ge=0, le=5)] | None = None
+    quarantine_ms: Annotated[int, BeforeValidator(check_number), Field(ge=60_000, le=86_400_000)] = 600_000
     relay_max_events: Annotated[int, BeforeValidator(check_number), Field(ge=1, le=5000)] = 500
     relay_interval_ms: Annotated[int, BeforeValidator(check_number), Field(ge=10, le=60_000)] = 1000
     receipt_keys: Annotated[_ReceiptKeys | None, Field(repr=False)] = None
     api_keys: Annotated[_ApiKeys | None, Field(repr=False)] = None
+    http_max_in_flight: Annotated[int, BeforeValidator(check_number), Field(ge=1, le=1_000_000)] = 4096
+    http_max_waiting: Annotated[int, BeforeValidator(check_number), Field(ge=0, le=1_000_000)] = 4096
+    http_deadline_ms: Annotated[int, BeforeValidator(check_number), Field(ge=100, le=600_000)] = 10_000
+    http_rate_limit: Annotated[int, BeforeValidator(check_number), Field(ge=0, le=10_000_000)] | None = None
+    http_tls_cert: Path | None = None
+    http_tls_key: Path | None = None
 
     def __init__(self, _origins: Mapping[str, str] | None = None, **values: object) -> None:
         try:
@@ -89,14 +108,16 @@ class Settings(BaseSettings):
         return Path(folder) if folder != self.shard_url else None
 
     @property
-    def ledger_path(self) -> Path:
-        """The file of the SQLite ledger."""
-        return Path(self.ledger_url.removeprefix("sqlite:///"))
+    def ledger_path(self) -> Path | None:
+        """The file of a SQLite ledger, or None where the ledger is a server."""
+        path = self.ledger_url.removeprefix(SQLITE)
+        return Path(path) if path != self.ledger_url else None
 
     @property
     def stack(self) -> str:
         """The three back ends in one line for people, without passwords."""
-        return f"shard {shown_url(self.shard_url)}, ledger {shown_url(self.ledger_url)}, broker {self.broker_url}"
+        shard, ledger, broker = map(shown_url, (self.shard_url, self.ledger_url, self.broker_url))
+        return f"shard {shard}, ledger {ledger}, broker {broker}"
 
 
 def load_settings(config: Path | None = None, **arguments: object) -> Settings:
@@ -154,9 +175,6 @@ def _explained(error: ValidationError, origins: Mapping[str, str]) -> str:
     if first["type"] == "extra_forbidden":
         return f"{name} ({origin}) is not a setting; allowed: {', '.join(ALLOWED)}"
     value = first["input"]
-    scheme = value.partition("://")[0].lower() if isinstance(value, str) and "://" in value else None
-    if scheme in LATER.get(name, ()):
-        return f"{name} ({origin}): {scheme}:// is not supported by this version; allowed: {ALLOWED[name]}"
     it_is = "" if name in SECRET else f", not {shown(value)}"
     return f"{name} ({origin}) must be {ALLOWED[name]}{it_is}"
 

@@ -1,57 +1,46 @@
 """What each setting may be, and how a value is shown to people."""
 
 import re
-from urllib.parse import urlsplit
+
+from hotsku.broker_url import parse_broker_url
+from hotsku.shard_url import parse_shard_url
 
 # What each setting may be, as words that complete "<setting> must be ...".
 ALLOWED = {
-    "shard_url": "embedded:PATH, unix:///PATH, redis://HOST[:PORT][/DB] or valkey://HOST[:PORT][/DB]",
-    "ledger_url": "sqlite:///PATH, a file",
-    "broker_url": "streams",
+    "shard_url": "embedded:PATH, unix:///PATH, redis://HOST, redis+sentinel://HOST,HOST.../MASTER or "
+    "redis+cluster://HOST,HOST... (rediss is TLS, valkey means the same; a HOST may be USER:PASSWORD@HOST:PORT)",
+    "ledger_url": "sqlite:///PATH, postgresql://HOST/DATABASE or mysql://HOST/DATABASE (mariadb means the same; "
+    "a HOST may be USER:PASSWORD@HOST:PORT; docs/operations.md lists the options of TLS)",
+    "broker_url": "streams, amqp://HOST[/VHOST], kafka://HOST,HOST... or nats://HOST,HOST... (amqps, kafkas and natss "
+    "are TLS; a HOST may be USER:PASSWORD@HOST:PORT)",
     "namespace": "1 to 16 characters of a-z 0-9 _ -",
     "durability": "durable or fast",
+    "shard_timeout_ms": "an integer from 100 to 60000",
+    "replica_acks": "an integer from 0 to 5",
+    "quarantine_ms": "an integer from 60000 to 86400000",
     "relay_max_events": "an integer from 1 to 5000",
     "relay_interval_ms": "an integer from 10 to 60000",
     "receipt_keys": "ID:SECRET[,ID:SECRET...] (the first signs, all verify) or @FILE",
     "api_keys": "ROLE:SECRET[,ROLE:SECRET...] with the roles sell, admin and read, or @FILE",
+    "http_max_in_flight": "an integer from 1 to 1000000",
+    "http_max_waiting": "an integer from 0 to 1000000",
+    "http_deadline_ms": "an integer from 100 to 600000",
+    "http_rate_limit": "an integer from 0 to 10000000",
+    "http_tls_cert": "the path of a PEM file",
+    "http_tls_key": "the path of a PEM file",
 }
 SECRET = {"receipt_keys", "api_keys"}
 
-# Schemes of the public interface that this version does not have yet.
-LATER = {
-    "shard_url": ("rediss", "valkeys", "redis+sentinel", "redis+cluster", "rediss+sentinel", "rediss+cluster"),
-    "ledger_url": ("postgresql", "postgres", "mysql", "mariadb"),
-    "broker_url": ("amqp", "amqps", "kafka", "nats"),
-}
-
 
 def check_shard_url(url: str) -> str:
-    """`url`, if this version can use it as a shard; a ValueError otherwise."""
-    if url.startswith("embedded:"):
-        return _plain(url, path=url.removeprefix("embedded:"))
-    parts = urlsplit(url)
-    if parts.query or parts.fragment:
-        raise ValueError
-    if parts.scheme == "unix" and not parts.hostname:
-        return _plain(url, path=parts.path.strip("/"))
-    port_is_good = parts.port is None or parts.port > 0  # a port that is no port is urlsplit's ValueError
-    if parts.scheme in ("redis", "valkey") and parts.hostname and port_is_good and re.fullmatch(r"(/\d*)?", parts.path):
-        return _plain(url, path=parts.hostname)
-    raise ValueError
+    """`url`, if it is one of a shard; a ValueError otherwise."""
+    parse_shard_url(url)
+    return url
 
 
-def check_ledger_url(url: str) -> str:
-    """`url`, if this version can use it as a ledger; a ValueError otherwise."""
-    path = url.removeprefix("sqlite:///")
-    if path == url or path == ":memory:":  # a database in memory has one process, a ledger has many
-        raise ValueError
-    return _plain(url, path=path)
-
-
-def _plain(url: str, path: str) -> str:
-    """`url`, if its `path` is a path and no part of it would be read as something else."""
-    if not path or not url.isprintable() or set("?#%") & set(path):
-        raise ValueError
+def check_broker_url(url: str) -> str:
+    """`url`, if it is one of a broker; a ValueError otherwise."""
+    parse_broker_url(url)
     return url
 
 
@@ -77,4 +66,5 @@ def shown(value: object) -> str:
 
 def shown_url(url: str) -> str:
     """`url` without who logs in, and with what."""
-    return re.sub(r"://.*@", "://***@", url, flags=re.DOTALL)
+    without = re.sub(r"://.*@", "://***@", url, flags=re.DOTALL)
+    return re.sub(r"(password=)[^&]*", r"\1***", without)

@@ -10,24 +10,24 @@ import redis.asyncio
 from msgspec import Struct
 from redis.exceptions import RedisError
 
+from hotsku.broker.cluster_streams import ClusterStreamsBroker
+from hotsku.broker.opening import open_broker
 from hotsku.broker.streams import StreamsBroker
+from hotsku.broker.topic import Topic
 from hotsku.clock import SystemClock
+from hotsku.domain.placement import POINTS
 from hotsku.errors import BackendUnavailable, InvalidSettings
 from hotsku.ledger.ledger import SqlLedger, open_ledger
-from hotsku.ports import Clock
+from hotsku.ports import Broker, Clock
 from hotsku.settings import Settings
-from hotsku.shard import library
-from hotsku.shard.address import Address, parse_address
+from hotsku.shard.address import Address
 from hotsku.shard.keys import Keys
 from hotsku.shard.shard import WireShard
+from hotsku.shard.shards import Client, Shards, open_shards
 from hotsku.shard.signals import ValkeySignals
-from hotsku.shard.wire import Pipe, Wire
 
+# On one server a few slices of the topic do; on a cluster each point has its own, on the shard of its partitions.
 TOPIC_SLICES = 4
-# Longer than a batch's deadline on the shard, so that a call given up on is one that does nothing any more.
-_CALL_TIMEOUT_S = 3.0
-
-AddressOf = Callable[[], Address]
 
 
 class Stack(Struct, frozen=True):
@@ -36,23 +36,38 @@ class Stack(Struct, frozen=True):
     settings: Settings
     clock: Clock
     ledger: SqlLedger
-    client: redis.asyncio.Redis
+    shards: Shards
     signals: ValkeySignals
     keys: Keys
-    address_of: AddressOf
 
     def shard(self) -> WireShard:
-        """A connection of its own to the shard; the caller closes it."""
+        """Connections of its own to the shards; the caller closes it."""
+        return self.shards.shard(self.keys)
 
-        async def open_wherever_it_is_now(factory: Callable[[], Pipe]) -> tuple[asyncio.BaseTransport, Pipe]:
-            return await self.address_of().open(factory)  # an embedded server's socket may move when it restarts
+    @asynccontextmanager
+    async def broker(self) -> AsyncIterator[Broker]:
+        """The message queue, connected.
 
-        return WireShard(Wire(open_wherever_it_is_now, self.address_of().greeting(), _CALL_TIMEOUT_S), self.keys)
-
-    def broker(self) -> StreamsBroker:
-        """The message queue."""
-        slices = [self.keys.topic_slice(number) for number in range(TOPIC_SLICES)]
-        return StreamsBroker(self.client, slices, self.clock, secrets.token_hex(8))
+        Raises:
+            InvalidSettings: it refuses us, or lacks what is needed.
+            BackendUnavailable: it cannot be reached.
+        """
+        if self.settings.broker_url != "streams":
+            topic = Topic(self.settings.namespace, self.ledger.ledger_id)
+            async with open_broker(self.settings.broker_url, topic, self.clock) as broker:
+                yield broker
+            return
+        count = POINTS if self.shards.clustered else TOPIC_SLICES
+        slices = [self.keys.topic_slice(number, count) for number in range(count)]
+        reader_id = secrets.token_hex(8)
+        if isinstance(self.shards.client, redis.asyncio.Redis):
+            yield StreamsBroker(self.shards.client, slices, self.clock, reader_id)
+            return
+        router = self.shards.router()
+        try:
+            yield ClusterStreamsBroker(router, slices, self.clock, reader_id)
+        finally:
+            router.close()
 
 
 @asynccontextmanager
@@ -67,34 +82,39 @@ async def open_stack(settings: Settings, socket_of: Callable[[], Path] | None = 
         BackendUnavailable: one cannot be reached.
     """
     clock = SystemClock()
-    address_of = shard_address(settings, socket_of)
     async with AsyncExitStack() as exits:
         ledger = await asyncio.to_thread(open_ledger, settings.ledger_url, clock=clock, token_hex=secrets.token_hex)
         exits.push_async_callback(ledger.close)
-        client = address_of().client()
-        exits.push_async_callback(client.aclose)
+        shards = await exits.enter_async_context(open_shards(settings, _address_of(socket_of)))
         keys = Keys(settings.namespace, ledger.ledger_id)
         try:
-            await library.load_where_absent(client)
-            await _claim(client, keys)
-            await _check_durability(client, settings)
+            await shards.check()  # first: nothing is left behind on a server that is refused
+            await shards.prepare()
+            await _claim(shards.client, keys)
         except (RedisError, OSError) as error:
             raise BackendUnavailable(f"the shard cannot be reached: {error}") from error
-        signals = ValkeySignals(client, keys)
+        signals = ValkeySignals(shards.nodes, keys)
         await signals.start()
         exits.push_async_callback(signals.close)
-        yield Stack(settings, clock, ledger, client, signals, keys, address_of)
+        yield Stack(settings, clock, ledger, shards, signals, keys)
 
 
-def shard_address(settings: Settings, socket_of: Callable[[], Path] | None) -> AddressOf:
-    """Tells where the shard is now: an embedded server's socket may move when it restarts."""
-    if socket_of is not None:
-        return lambda: Address(path=str(socket_of()))
-    address = parse_address(settings.shard_url)
-    return lambda: address
+@asynccontextmanager
+async def open_admin(settings: Settings, socket_of: Callable[[], Path] | None = None) -> AsyncIterator[Shards]:
+    """The shards alone, as they are: nothing is loaded or checked.
+
+    Raises:
+        BackendUnavailable: none can be reached.
+    """
+    async with open_shards(settings, _address_of(socket_of)) as shards:
+        yield shards
 
 
-async def _claim(client: redis.asyncio.Redis, keys: Keys) -> None:
+def _address_of(socket_of: Callable[[], Path] | None) -> Callable[[], Address] | None:
+    return None if socket_of is None else lambda: Address(path=str(socket_of()))
+
+
+async def _claim(client: Client, keys: Keys) -> None:
     """One ledger, one shard set: a second ledger in the same namespace is refused."""
     await client.set(keys.owner, keys.ledger_id, nx=True)
     found = await client.get(keys.owner)
@@ -104,17 +124,3 @@ async def _claim(client: redis.asyncio.Redis, keys: Keys) -> None:
             f"namespace: {keys.namespace!r} on this shard belongs to another ledger ({owner}); "
             "choose another namespace or the ledger that it belongs to"
         )
-
-
-async def _check_durability(client: redis.asyncio.Redis, settings: Settings) -> None:
-    wanted = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
-    if settings.durability == "durable":
-        wanted |= {"appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
-        if "valkey_version" not in await client.info("server"):
-            wanted["aof-load-truncated"] = "no"  # Redis 7.0 replays half a script from a torn file
-    found = await client.config_get(*wanted)
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise InvalidSettings(
-                f"durability: {settings.durability} needs {name} {value} on the shard, which has {found.get(name)}"
-            )

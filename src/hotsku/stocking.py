@@ -5,14 +5,40 @@ sees a shard behind its leases calls `install_missing`, and every step here may 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import Item
 from hotsku.domain.leasing import share, switch_threshold
-from hotsku.ports import Clock, Grant, Lease, Ledger, PartitionRow, Shard
+from hotsku.ports import Clock, Grant, Lease, Ledger, Lost, PartitionRow, PartitionStatus, Shard
 
 _BUCKETS = 2
+
+
+def latest(rows: Iterable[PartitionRow]) -> list[PartitionRow]:
+    """Each partition in its latest incarnation, from rows in the order of their incarnations."""
+    return list({row.ref: row for row in rows}.values())
+
+
+async def reachable(shard: Shard, refs: Sequence[PartitionRef]) -> dict[PartitionRef, PartitionStatus]:
+    """How the partitions stand on their shards; those whose shard cannot be reached are left out: the others sell on.
+
+    Raises:
+        Lost: no shard at all can be reached.
+    """
+    found = await asyncio.gather(*(_status(shard, ref) for ref in refs))
+    statuses = {ref: each for ref, each in zip(refs, found, strict=True) if isinstance(each, PartitionStatus)}
+    for each in found:
+        if isinstance(each, Lost) and not statuses:
+            raise each
+    return statuses
+
+
+async def _status(shard: Shard, ref: PartitionRef) -> PartitionStatus | Lost:
+    try:
+        return await shard.status(ref)
+    except Lost as lost:
+        return lost
 
 
 async def open_item(ledger: Ledger, shard: Shard, clock: Clock, item: Item) -> None:
@@ -58,7 +84,7 @@ async def _fill_bucket(ledger: Ledger, shard: Shard, clock: Clock, item: Item, b
     Where another process leases at the same moment, the transaction fails and the look shows what is left to do.
     """
     while True:
-        rows = await ledger.partitions(item.id)
+        rows = latest(await ledger.partitions(item.id))
         for row, status in zip(rows, await asyncio.gather(*(shard.status(row.ref) for row in rows)), strict=True):
             if status.lease_no < row.lease_no:
                 await install_missing(ledger, shard, row, status.lease_no)

@@ -250,7 +250,7 @@ async def test_an_order_is_found_on_the_shard_then_in_the_ledger(bench: Bench) -
     for partition in range(2):
         item = await bench.stack.ledger.item("sku")
         assert item is not None
-        await bench.stack.client.delete(bench.stack.keys.partition(PartitionRef(item.id, partition)).orders)
+        await bench.stack.shards.client.delete(bench.stack.keys.partition(PartitionRef(item.id, partition)).orders)
     assert (await engine.order("sku", "o", "b")).quantity == 3
 
 

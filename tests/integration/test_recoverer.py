@@ -138,9 +138,9 @@ async def test_durable_after_a_fast_session_is_proven_only_by_a_seal(stack: Stac
 async def test_a_torn_file_proves_nothing_on_redis_7(redis7: TestServer, tmp_path: Path) -> None:
     """It leaves half a transaction in its file, and replays it at the next restart."""
     async with open_stack(redis7, tmp_path) as stack:
-        assert not (await stack.shard.durability()).every_write_synced
+        assert not (await stack.shard.durability(PartitionRef(1, 0))).every_write_synced
         await stack.client.config_set("aof-load-truncated", "no")
-        assert (await stack.shard.durability()).every_write_synced
+        assert (await stack.shard.durability(PartitionRef(1, 0))).every_write_synced
 
 
 @pytest.mark.parametrize("loss", ["meta", "flush", "stream", "back in time", "not synced", "replica"])

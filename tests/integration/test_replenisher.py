@@ -245,12 +245,12 @@ async def test_a_back_end_that_refuses_for_a_while_does_not_end_the_role(
 
         await until(ask_and_look)
 
-    await bench.stack.client.config_set("maxmemory", 1)  # installs are refused
+    await bench.stack.shards.client.config_set("maxmemory", 1)  # installs are refused
     try:
         await asked_until(lambda: caplog.text.count("OOM") > 0)
         await asyncio.sleep(0.2)
     finally:
-        await bench.stack.client.config_set("maxmemory", 0)
+        await bench.stack.shards.client.config_set("maxmemory", 0)
     await asked_until(lambda: _installed(bench, ref, 1))
     assert "a role failed" not in caplog.text
     assert caplog.text.count("OOM") == 1  # said once

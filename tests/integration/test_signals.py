@@ -9,6 +9,7 @@ from tests.support.workers import Stack, open_stack, until
 
 from hotsku.domain.events import PartitionRef
 from hotsku.ports import Ask, Counted, FencedReport, Needs, News, Refill, Work
+from hotsku.shard.nodes import OneNode
 from hotsku.shard.signals import ValkeySignals
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +36,7 @@ async def stack(module_valkey: TestServer, tmp_path: Path) -> AsyncIterator[Stac
 @pytest.fixture
 async def other(stack: Stack) -> AsyncIterator[ValkeySignals]:
     """The signals of another process."""
-    signals = ValkeySignals(stack.client, stack.keys)
+    signals = ValkeySignals(OneNode(stack.client), stack.keys)
     await signals.start()
     yield signals
     await signals.close()

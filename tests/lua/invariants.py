@@ -5,10 +5,14 @@ from typing import cast
 from tests.lua.partition import Partition
 
 
-def check(partition: Partition) -> None:
-    """I6 to I9 of the design, for an armed partition; records and stream agree; no key but its four exists."""
+def check(partition: Partition, *, earlier: int = 0) -> None:
+    """I6 to I9 of the design, for an armed partition; records and stream agree; no key but its four exists.
+
+    Args:
+        earlier: units of orders of earlier incarnations.
+    """
     status = partition.status()
-    check_stock(partition)
+    check_stock(partition, earlier=earlier)
     assert status["armed_seq"] == status["seq"] == _stream_seq(status), "I7"
     assert status["armed_incarnation"] == status["incarnation"], "I8"
     assert 0 <= status["trimmed"] <= status["seq"], "I9"
@@ -16,12 +20,12 @@ def check(partition: Partition) -> None:
     check_keys(partition)
 
 
-def check_stock(partition: Partition) -> None:
+def check_stock(partition: Partition, *, earlier: int = 0) -> None:
     status = partition.status()
     parts = [status[name] for name in ("left_a", "left_b", "taken", "returned")]
     assert min(parts) >= 0, "I6"
     assert sum(parts) == status["installed"], "I6"
-    assert sum(int(record.split(":")[1]) for record in partition.records().values()) == status["taken"]
+    assert sum(int(record.split(":")[1]) for record in partition.records().values()) == status["taken"] + earlier
 
 
 def check_stream(partition: Partition) -> None:

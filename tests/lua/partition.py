@@ -111,6 +111,32 @@ class Partition:
     def disarm(self, *, seal: bool = False, incarnation: object = 1) -> list[Any]:
         return self.call("hs_disarm", [self.keys.meta], incarnation, int(seal))
 
+    def end(self, incarnation: object = 1) -> list[Any]:
+        return self.call("hs_end", [self.keys.meta], incarnation)
+
+    def renew(self, incarnation: object, *, keep: object = -1, limit: int = 0, memory: str | None = None) -> list[Any]:
+        """`memory`: the server's, unless given."""
+        memory = self.name_of_memory() if memory is None else memory
+        return self.call("hs_renew", self.all_keys, incarnation, limit, 0, 0, memory, keep)
+
+    def load(
+        self,
+        incarnation: object,
+        orders: dict[str, str] | None = None,
+        buyers: dict[str, int] | None = None,
+        memory: str | None = None,
+    ) -> list[Any]:
+        memory = self.name_of_memory() if memory is None else memory
+        packed = [
+            msgspec.msgpack.encode([part for pair in (each or {}).items() for part in pair])
+            for each in (orders, buyers)
+        ]
+        return self.call("hs_load", self.all_keys[:3], incarnation, memory, *packed)
+
+    def finish(self, incarnation: object, memory: str | None = None) -> list[Any]:
+        memory = self.name_of_memory() if memory is None else memory
+        return self.call("hs_finish", [self.keys.meta], incarnation, memory)
+
     def install(self, no: object, quantity: object, threshold: object = 1, incarnation: object = 1) -> list[Any]:
         return self.call("hs_install", [self.keys.meta], incarnation, no, quantity, threshold)
 
@@ -127,9 +153,10 @@ class Partition:
         deadline: object = FAR,
         incarnation: object = 1,
         raw: bytes | None = None,
+        copied: bool = False,
     ) -> Decided:
         packed = pack(orders) if raw is None else raw
-        reply = self.call("hs_deduct", self.all_keys, incarnation, deadline, int(take), packed)
+        reply = self.call("hs_deduct", self.all_keys, incarnation, deadline, int(take), packed, int(copied))
         match reply:
             case ["OK", seq, left_a, left_b, active, refill, taken, now, codes, *records]:
                 return Decided("OK", seq, left_a, left_b, active, refill == 1, taken, now, codes, tuple(records))

@@ -6,10 +6,11 @@ import pytest
 
 from hotsku.domain.events import PartitionRef
 from hotsku.ports import PartitionStatus
-from hotsku.shard.address import parse_address
+from hotsku.shard.address import Address
 from hotsku.shard.keys import Keys
+from hotsku.shard.router import Router
 from hotsku.shard.shard import WireShard
-from hotsku.shard.wire import Wire
+from hotsku.shard.topology import OneServer
 from tests.lua.partition import Partition, order
 from tests.support.servers import TestServer
 
@@ -18,6 +19,7 @@ Make = Callable[..., Partition]
 NAMES = {
     "incarnation", "seq", "active", "left_a", "left_b", "threshold", "installed", "taken", "returned", "lease_no",
     "reclaim_no", "reclaimed", "trimmed", "limit", "opens_at", "closes_at", "clock", "sealed",
+    "rebuilding", "ended",
 }  # fmt: skip
 READ = {"stream_incarnation", "stream_seq", "orders", "now_ms"}
 FENCE = {"armed_incarnation", "armed_seq"}
@@ -56,8 +58,8 @@ async def test_as_the_typed_shard_reads_it(shared_server: TestServer, shared: Ma
     partition.deduct(order("a", 30), order("b"))
     partition.reclaim(1, 5)
     partition.trim(2)
-    address = parse_address(shared_server.url)
-    shard = WireShard(Wire(address.open, address.greeting(), 5.0), Keys("hs", "t"))
+    address = Address(path=str(shared_server.socket))
+    shard = WireShard(Router(OneServer(lambda: address), 5.0), Keys("hs", "t"))
     try:
         item_id = int(partition.keys.meta.split(".")[1])
         status = await shard.status(PartitionRef(item_id, 0))

@@ -3,10 +3,9 @@
 import asyncio
 import itertools
 import secrets
-import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from hotsku import Deduction, HotSKUError, Outcome
@@ -19,11 +18,13 @@ from hotsku.engine.timing import Timing
 from hotsku.ports import Work
 from hotsku.settings import Settings
 from hotsku.shard.address import Address
+from hotsku.shard.router import Router
 from hotsku.shard.shard import WireShard
-from hotsku.shard.wire import Wire
+from hotsku.shard.topology import OneServer
 from hotsku.stack import Stack, open_stack
 from hotsku.workers.auditor import Auditor
 from hotsku.workers.loop import WorkerLoop
+from tests.support.databases import rows_at
 from tests.support.servers import TestServer
 from tests.support.workers import until
 
@@ -102,9 +103,8 @@ class Bench:
 
     async def order_rows(self, sku: str) -> "Counter[tuple[str, str, int]]":
         """The accepted orders that the ledger has: (buyer, order, quantity)."""
-        query = "SELECT buyer_id, order_id, quantity FROM deductions d JOIN items i ON i.id = d.item_id WHERE sku = ?"
-        with closing(sqlite3.connect(self.stack.settings.ledger_path)) as connection:
-            rows = connection.execute(query, (sku,)).fetchall()
+        query = "SELECT buyer_id, order_id, quantity FROM deductions JOIN items ON id = item_id WHERE sku = :sku"
+        rows = await asyncio.to_thread(rows_at, self.stack.settings.ledger_url, query, sku=sku)
         return Counter((buyer, order, quantity) for buyer, order, quantity in rows)
 
 
@@ -113,7 +113,7 @@ async def _is_green(auditor: Auditor) -> bool:
 
 
 def _shard(stack: Stack, socket: Path, timeout_s: float) -> WireShard:
-    return WireShard(Wire(Address(path=str(socket)).open, [], timeout_s), stack.keys)
+    return WireShard(Router(OneServer(lambda: Address(path=str(socket))), timeout_s), stack.keys)
 
 
 @asynccontextmanager

@@ -1,7 +1,9 @@
 """A real Valkey or Redis server for a test: on a unix socket, with its files in a folder of its own."""
 
 import asyncio
+import os
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Coroutine, Iterator
@@ -64,6 +66,11 @@ class TestServer:
         return f"unix://{self.socket}"
 
     @property
+    def runs(self) -> bool:
+        """Whether it was started, and not ended since."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         return self._running().pid
 
@@ -79,6 +86,14 @@ class TestServer:
         """kill -9, as a crash."""
         self._running().kill()
         self._process = None
+
+    def pause(self) -> None:
+        """SIGSTOP: its connections stay open, and it answers nothing."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         """An orderly stop."""

@@ -19,16 +19,19 @@ from hotsku.domain.routing import order_field
 from hotsku.ledger import SqlLedger
 from hotsku.ports import PartitionRow, PartitionStatus
 from hotsku.shard import library
-from hotsku.shard.address import parse_address
+from hotsku.shard.address import Address
 from hotsku.shard.keys import Keys
+from hotsku.shard.nodes import OneNode
+from hotsku.shard.router import Router
 from hotsku.shard.shard import WireShard
 from hotsku.shard.signals import ValkeySignals
-from hotsku.shard.wire import Wire
+from hotsku.shard.topology import OneServer
 from hotsku.stocking import open_item
 from hotsku.workers.applier import Applier
 from hotsku.workers.loop import Role, WorkerLoop
 from hotsku.workers.recoverer import Recoverer
 from hotsku.workers.relay import Relay
+from hotsku.workers.renewal import Renewal
 from tests.support.ledger import open_at, spec
 from tests.support.servers import TestServer
 
@@ -54,12 +57,11 @@ class Stack:
         self.clock = SystemClock()
         self.ledger: SqlLedger = open_at(folder)
         self.keys = Keys("hs", self.ledger.ledger_id)
-        self.slices = [self.keys.topic_slice(number) for number in range(4)]
-        self._address = parse_address(server.url)
-        self.client: redis.asyncio.Redis = self._address.client()
-        self._wire = Wire(self._address.open, self._address.greeting(), 5.0)
-        self.shard = WireShard(self._wire, self.keys)
-        self.signals = ValkeySignals(self.client, self.keys)
+        self.slices = [self.keys.topic_slice(number, 4) for number in range(4)]
+        address = Address(path=str(server.socket))
+        self.client: redis.asyncio.Redis = address.client()
+        self.shard = WireShard(Router(OneServer(lambda: address), 5.0), self.keys)
+        self.signals = ValkeySignals(OneNode(self.client), self.keys)
         self._readers = itertools.count(1)
         self.broker = self.new_broker()
         self._loops: list[WorkerLoop] = []
@@ -84,8 +86,30 @@ class Stack:
     def new_applier(self) -> Applier:
         return Applier(self.new_broker(), self.ledger, self.signals)
 
-    def new_recoverer(self, interval_ms: int = 20) -> Recoverer:
-        return Recoverer(self.shard, self.ledger, self.signals, interval_ms=interval_ms)
+    def new_recoverer(
+        self, interval_ms: int = 20, lost_after_ms: int = NEVER_MS, quarantine_ms: int = 60_000
+    ) -> Recoverer:
+        renewal = Renewal(
+            self.shard,
+            self.ledger,
+            self.signals,
+            self.clock,
+            durability_of_new=lambda: "durable",
+            quarantine_ms=quarantine_ms,
+        )
+        return Recoverer(
+            self.shard,
+            self.ledger,
+            self.signals,
+            self.clock,
+            renewal,
+            prepare=self._prepare,
+            interval_ms=interval_ms,
+            lost_after_ms=lost_after_ms,
+        )
+
+    async def _prepare(self) -> None:
+        """The library is there."""
 
     def run(self, *roles: Role) -> WorkerLoop:
         """Run roles until the test ends, or stops them."""

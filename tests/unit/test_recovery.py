@@ -10,7 +10,7 @@ from hotsku.domain.recovery import Evidence, judge_restart
 DURABLE = Evidence(
     ledger_incarnation=1,
     watermark=80,
-    began_durable=True,
+    durability="durable",
     incarnation=1,
     seq=100,
     stream_seq=100,
@@ -27,13 +27,23 @@ DURABLE = Evidence(
         {},
         {"seq": 80, "stream_seq": 80, "acknowledged_seq": 80},
         {"seq": 0, "stream_seq": 0, "watermark": 0, "acknowledged_seq": 0},
-        {"began_durable": False, "sealed": 100},
+        {"durability": "fast", "sealed": 100},
         {"every_write_synced": False, "sealed": 100},
         {"single_copy": False, "sealed": 100},
     ],
 )
 def test_proven(change: dict[str, object]) -> None:
-    assert judge_restart(msgspec.structs.replace(DURABLE, **change)).proven
+    assert judge_restart(msgspec.structs.replace(DURABLE, **change)).action == "arm"
+
+
+@pytest.mark.parametrize("single_copy", [True, False])
+def test_proven_but_another_copy_may_wake(single_copy: bool) -> None:
+    """A promotion always begins a new incarnation; so does the restart of what may have been promoted meanwhile."""
+    evidence = msgspec.structs.replace(DURABLE, durability="replicated", single_copy=single_copy)
+    assert judge_restart(evidence).action == "renew"
+    # A copy may lack what was relayed before it had it: nobody was told of that, and the ledger has it.
+    assert judge_restart(msgspec.structs.replace(evidence, watermark=101)).action == "renew"
+    assert judge_restart(msgspec.structs.replace(evidence, acknowledged_seq=101)).action == "lost"
 
 
 @pytest.mark.parametrize(
@@ -45,8 +55,8 @@ def test_proven(change: dict[str, object]) -> None:
         ({"watermark": 101}, "the ledger already at 101"),
         ({"acknowledged_seq": 101}, "101 was acknowledged"),
         ({"acknowledged_seq": 101, "sealed": 100}, "101 was acknowledged"),
-        ({"began_durable": False}, "durability fast"),
-        ({"began_durable": False, "sealed": 99}, "durability fast"),
+        ({"durability": "fast"}, "not sealed"),
+        ({"durability": "fast", "sealed": 99}, "not sealed"),
         ({"every_write_synced": False}, "does not sync every write"),
         ({"single_copy": False}, "not the only copy"),
     ],
@@ -65,7 +75,7 @@ _SMALL = st.integers(0, 4)
         Evidence,
         ledger_incarnation=st.integers(1, 2),
         watermark=_SMALL,
-        began_durable=st.booleans(),
+        durability=st.sampled_from(["durable", "replicated", "fast"]),
         incarnation=st.integers(0, 2),
         seq=_SMALL,
         stream_seq=_SMALL,
@@ -76,9 +86,14 @@ _SMALL = st.integers(0, 4)
     )
 )
 def test_nothing_that_anyone_counted_on_may_be_missing(evidence: Evidence) -> None:
-    if judge_restart(evidence).proven:
+    verdict = judge_restart(evidence)
+    if verdict.proven:
         assert evidence.incarnation == evidence.ledger_incarnation
         assert evidence.seq == evidence.stream_seq
-        assert evidence.seq >= max(evidence.watermark, evidence.acknowledged_seq)
-        always_synced = evidence.began_durable and evidence.every_write_synced and evidence.single_copy
+        assert max(evidence.seq, evidence.watermark) >= evidence.acknowledged_seq
+        always_synced = evidence.durability != "fast" and evidence.every_write_synced
         assert always_synced or evidence.sealed == evidence.seq
+    if verdict.action == "arm":
+        assert evidence.seq >= evidence.watermark
+        # Under the same incarnation only where no other copy can answer: there is none, or it was sealed.
+        assert (evidence.durability == "durable" and evidence.single_copy) or evidence.sealed == evidence.seq

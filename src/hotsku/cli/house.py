@@ -1,4 +1,4 @@
-"""`hotsku worker`, `hotsku migrate`, `hotsku version`."""
+"""`hotsku worker`, `hotsku migrate`, `hotsku recover`, `hotsku version`."""
 
 import asyncio
 import hashlib
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import hotsku
-from hotsku.app import ROLES, check_roles, migrate, run_worker
+from hotsku.app import ROLES, check_roles, migrate, recover, run_worker
 from hotsku.cli import exits
 from hotsku.cli.output import Output
 from hotsku.cli.running import AsJson, Config, run, settings_of
@@ -23,11 +23,16 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command(epilog=exits.HELP)(worker)
     app.command("migrate", epilog=exits.HELP)(migrate_)
+    app.command("recover", epilog=exits.HELP)(recover_)
     app.command()(version)
 
 
 def worker(
     roles: Annotated[str, typer.Option(help=f"Some of {', '.join(ROLES)}, with commas.")] = ",".join(ROLES),
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Serve metrics for Prometheus on this port.", min=1, max=65_535)
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(help="Where; nobody is asked for a key.")] = "127.0.0.1",
     as_json: AsJson = False,
     config: Config = None,
 ) -> int:
@@ -37,13 +42,13 @@ def worker(
     chosen = check_roles(roles)
     log_json(logging.INFO)
     output.say(f"hotsku: working as {', '.join(chosen)}; Ctrl-C ends it")
-    stopped_by = run(_work(settings, chosen))
+    stopped_by = run(_work(settings, chosen, None if metrics_port is None else (metrics_host, metrics_port)))
     ended_by = stopped_by.name if stopped_by else "nobody uses the folder"
     output.answer({"roles": chosen, "ended_by": ended_by}, lambda console: console.print(f"ended: {ended_by}"))
     return exits.Exit.INTERRUPTED if stopped_by is signal.SIGINT else exits.Exit.DONE
 
 
-async def _work(settings: Settings, roles: list[str]) -> signal.Signals | None:
+async def _work(settings: Settings, roles: list[str], metrics: tuple[str, int] | None) -> signal.Signals | None:
     stop = asyncio.Event()
     received: list[signal.Signals] = []
 
@@ -53,20 +58,41 @@ async def _work(settings: Settings, roles: list[str]) -> signal.Signals | None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
-    await run_worker(settings, roles, stop=stop)
+    if metrics is None:
+        await run_worker(settings, roles, stop=stop)
+    else:
+        from hotsku.http.worker_metrics import worker_metrics
+
+        await run_worker(settings, roles, stop=stop, watch=worker_metrics(*metrics))
     return received[0] if received else None
 
 
-def migrate_(as_json: AsJson = False, config: Config = None) -> int:
+def migrate_(
+    post: Annotated[
+        bool, typer.Option("--post", help="After the deploy: take away what only earlier versions need of the ledger.")
+    ] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> int:
     """Bring the ledger's tables and the shard's function library up to date. Done before: nothing happens."""
     output = Output(as_json)
     settings = settings_of(config, output)
-    ledger_id = run(migrate(settings))
+    ledger_id = run(migrate(settings, post=post))
+    words = "has nothing left of earlier versions" if post else "and function library are up to date"
     output.answer(
-        {"ledger_id": ledger_id, "library": _library()},
-        lambda console: console.print(f"ledger {ledger_id} and function library are up to date"),
+        {"ledger_id": ledger_id, "library": _library()}, lambda console: console.print(f"ledger {ledger_id} {words}")
     )
     return exits.Exit.DONE
+
+
+def recover_(as_json: AsJson = False, config: Config = None) -> int:
+    """Let partitions that stay fenced sell again, under a new incarnation. Workers do so by themselves, some seconds
+    later; units whose sales may have been forgotten wait for `quarantine_ms`."""
+    output = Output(as_json)
+    recovered = run(recover(settings_of(config, output)))
+    words = "every partition sells" if recovered else "some partitions do not sell yet: `hotsku partitions` says which"
+    output.answer({"recovered": recovered}, lambda console: console.print(words))
+    return exits.Exit.DONE if recovered else exits.Exit.NO
 
 
 def version(as_json: AsJson = False, config: Config = None) -> int:

@@ -8,7 +8,15 @@ from rich.table import Table
 from hotsku.engine.views import ItemView, PartitionView
 
 _BAR_CELLS = 10
-_STATE_STYLES = {"open": "green", "selling": "green", "fenced": "red", "sold_out": "yellow", "exhausted": "yellow"}
+_STATE_STYLES = {
+    "open": "green",
+    "selling": "green",
+    "fenced": "red",
+    "unreachable": "red",
+    "recovering": "yellow",
+    "sold_out": "yellow",
+    "exhausted": "yellow",
+}
 
 
 def table(title: str, *columns: str, left: int = 1) -> Table:
@@ -30,13 +38,13 @@ def items_table(items: Iterable[ItemView], title: str = "items") -> Table:
 
 def partitions_table(partitions: list[PartitionView], title: str) -> Table:
     """The registry: one row a partition, its two buckets (the active one is marked), and how far the ledger is."""
-    columns = ("partition", "state", "bucket A", "bucket B", "left", "taken", "leases", "granted", "applied", "lag")
-    made = table(title, *columns, left=4)
+    columns = ("partition", "shard", "state", "bucket A", "bucket B")
+    made = table(title, *columns, "left", "taken", "leases", "granted", "applied", "lag", left=len(columns))
     most = max((max(p.left_a, p.left_b) for p in partitions), default=0)
     for p in partitions:
         left_a, left_b = (f"{bar(left, most)} {left:,}{' *' if p.active == name else ''}" for name, left in _buckets(p))
         figures = (p.left_a + p.left_b, p.taken, p.leases, p.granted, p.applied, p.lag)
-        made.add_row(str(p.partition), _state(p.state), left_a, left_b, *(f"{n:,}" for n in figures))
+        made.add_row(str(p.partition), _shard(p.shard), _state(p.state), left_a, left_b, *(f"{n:,}" for n in figures))
     made.caption = "* the bucket that sells; lag: events that the ledger has not applied yet"
     made.caption_justify = "left"
     return made
@@ -55,6 +63,7 @@ def show_item(console: Console, item: ItemView) -> None:
         "pre-allocated": f"{item.preallocated:,}",
         "actual (pool + pre-allocated)": f"{item.actual:,}",
         "available now": f"{item.available:,}",
+        "quarantined": f"{item.quarantined:,}",
         "partitions": item.partitions,
         "routing": item.routing,
         "limit per buyer": item.limit_per_buyer or "none",
@@ -71,6 +80,11 @@ def bar(value: int, most: int, cells: int = _BAR_CELLS) -> str:
     full = value * cells // most if most > 0 else 0
     full = max(full, 1) if value > 0 else 0
     return "█" * full + "░" * (cells - full)
+
+
+def _shard(shard: str) -> str:
+    """An embedded server's socket by its name alone: its folder would fill the table."""
+    return shard.rpartition("/")[2]
 
 
 def _buckets(partition: PartitionView) -> tuple[tuple[str, int], tuple[str, int]]:

@@ -1,20 +1,24 @@
-"""Is what a shard holds after a restart all that it ever acknowledged? Only then may it sell again as it is."""
+"""Is what a shard holds all that it ever acknowledged, and still the same copy? Only then may it go on as it is."""
+
+from typing import Literal
 
 from msgspec import Struct
+
+Action = Literal["arm", "renew", "lost"]
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
     """What is known of an unarmed partition.
 
-    Of the ledger: the open `ledger_incarnation`, its `watermark`, and whether the incarnation `began_durable`.
-    Of the shard: `incarnation` (0: it does not have the partition), `seq`, the last seq of the stream, and `sealed`,
-    the seq that an orderly stop wrote down. Of the shard's server: does it sync every write, and is it the only copy?
-    `acknowledged_seq` is the highest seq that any engine reports to have acknowledged.
+    Of the ledger: the latest `ledger_incarnation`, its `watermark`, and its `durability` ("durable", "replicated" or
+    "fast": see `PartitionRow`). Of the shard: `incarnation` (0: it does not have the partition), `seq`, the last seq of
+    the stream, and `sealed`, the seq that an orderly stop wrote down. Of the shard's server: does it sync every write,
+    and is it the only copy? `acknowledged_seq` is the highest seq that any engine reports to have acknowledged.
     """
 
     ledger_incarnation: int
     watermark: int
-    began_durable: bool
+    durability: str
     incarnation: int
     seq: int
     stream_seq: int
@@ -25,26 +29,42 @@ class Evidence(Struct, frozen=True, kw_only=True):
 
 
 class Verdict(Struct, frozen=True):
-    """`reason` says why, in one line for people."""
+    """What may be done with an unarmed partition.
 
-    proven: bool
+    "arm": it has everything, and no other copy can answer in its place: it goes on under its incarnation. "renew": the
+    shard and the ledger have everything, but another copy may wake up: its units are free for a new incarnation.
+    "lost": sales that were acknowledged may be missing: a new incarnation begins, and its units wait. `reason` says
+    why, for people.
+    """
+
+    action: Action
     reason: str
+
+    @property
+    def proven(self) -> bool:
+        return self.action != "lost"
 
 
 def judge_restart(evidence: Evidence) -> Verdict:
-    """Proven: the partition may be armed again under its incarnation. Unproven: it needs a recovery."""
+    """What the evidence proves."""
     missing = _what_is_missing(evidence)
     if missing:
-        return Verdict(False, missing)
+        return Verdict("lost", missing)
+    if evidence.seq < evidence.watermark and evidence.durability == "replicated" and evidence.every_write_synced:
+        return Verdict("renew", "what was acknowledged is on every copy, and the ledger has more than that")
+    if evidence.seq < evidence.watermark:
+        return Verdict("lost", f"the shard is at seq {evidence.seq}, the ledger already at {evidence.watermark}")
     if evidence.sealed == evidence.seq:
-        return Verdict(True, "it was sealed by an orderly stop")
-    if not evidence.began_durable:
-        return Verdict(False, "it ran with durability fast, and was not sealed: its last sales may be gone")
+        return Verdict("arm", "it was sealed by an orderly stop")
+    if evidence.durability == "fast":
+        return Verdict("lost", "not every write was synced on every copy, and it was not sealed")
     if not evidence.every_write_synced:
-        return Verdict(False, "the server does not sync every write")
+        return Verdict("lost", "the server does not sync every write")
+    if evidence.durability == "replicated":
+        return Verdict("renew", "what was acknowledged is on every copy")
     if not evidence.single_copy:
-        return Verdict(False, "the server is not the only copy")
-    return Verdict(True, "every write was synced, on the only copy")
+        return Verdict("lost", "the server is not the only copy")
+    return Verdict("arm", "every write was synced, on the only copy")
 
 
 def _what_is_missing(evidence: Evidence) -> str | None:
@@ -55,8 +75,6 @@ def _what_is_missing(evidence: Evidence) -> str | None:
         return f"the shard has incarnation {e.incarnation}, the ledger {e.ledger_incarnation}"
     if e.stream_seq != e.seq:
         return f"the stream ends at {e.stream_seq}, not at seq {e.seq}"
-    if e.seq < e.watermark:
-        return f"the shard is at seq {e.seq}, the ledger already at {e.watermark}"
-    if e.seq < e.acknowledged_seq:
+    if max(e.seq, e.watermark) < e.acknowledged_seq:
         return f"the shard is at seq {e.seq}, but {e.acknowledged_seq} was acknowledged"
     return None

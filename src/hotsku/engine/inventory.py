@@ -8,17 +8,29 @@ from typing import Self
 
 from hotsku.domain.conservation import AuditReport
 from hotsku.domain.deduction import Deduction, Order, OrderState, Outcome
+from hotsku.domain.events import PartitionRef
 from hotsku.domain.identity import check_buyer_id, check_id, check_order_ids, check_quantity
 from hotsku.domain.item import Item, ItemSpec, Routing, check_spec, default_partitions
 from hotsku.domain.routing import home, order_field
 from hotsku.engine.item_path import ItemPath, ItemPaths
 from hotsku.engine.needs import ASK_INTERVAL_MS, NeedsBoard
 from hotsku.engine.orders import check_orders
-from hotsku.engine.request import Bulk, Request
+from hotsku.engine.request import Bulk, Listener, Request
 from hotsku.engine.views import ItemView, PartitionView, item_view, partition_view, to_ms
 from hotsku.errors import BackendUnavailable, HotSKUError, InvalidRequest, UnknownItem
-from hotsku.ports import Clock, Fenced, Ledger, Lost, Shard, Signals, Stale, Work
-from hotsku.stocking import open_item
+from hotsku.ports import (
+    Clock,
+    Fenced,
+    Ledger,
+    Lost,
+    PartitionRow,
+    PartitionStatus,
+    Shard,
+    Signals,
+    Stale,
+    Work,
+)
+from hotsku.stocking import latest, open_item, reachable
 
 _DEFAULT_HOLD_TTL = timedelta(minutes=15)
 _CLOSE_PATIENCE_S = 10.0
@@ -53,7 +65,7 @@ class Inventory:
         self._board = board
         self._durability = durability
         self._audit = audit
-        self._ticker: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._open_calls = 0
         self._all_answered = asyncio.Event()
 
@@ -61,7 +73,7 @@ class Inventory:
         self._loop = asyncio.get_running_loop()
         self._paths.tick()
         self._signals.subscribe(news=self._paths.hear)
-        self._ticker = asyncio.create_task(self._tick())
+        self._tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self._look())]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -73,8 +85,8 @@ class Inventory:
         try:
             await self._settle()
         finally:
-            if self._ticker is not None:
-                self._ticker.cancel()
+            for task in self._tasks:
+                task.cancel()
         self._signals.publish(Work(flush=[path.ref for path in self._paths.all_partitions() if path.seq]))
 
     # --- selling ---
@@ -115,6 +127,41 @@ class Inventory:
             return await future
         finally:
             self._answered()
+
+    def offer(
+        self,
+        sku: str,
+        quantity: int,
+        *,
+        order_id: str,
+        buyer_id: str,
+        hear: Callable[[Deduction | HotSKUError], None],
+    ) -> Listener | None:
+        """`deduct` for a caller that has very many calls and no task for each.
+
+        Args:
+            hear: called once with the answer, or with the fault that `deduct` would raise. It must not raise.
+
+        Returns:
+            The listener: call its `leave` when nobody waits any more. None where the item is not loaded here yet:
+            then nothing was done, and `deduct` is to be awaited.
+
+        Raises:
+            InvalidRequest: nothing was sent.
+        """
+        path = self._paths.known(sku)
+        if path is None:
+            return None
+        check_quantity(quantity)
+        check_order_ids(order_id, buyer_id)
+        if not buyer_id:
+            self._check_limit(path)
+        _, partition = path.scheduler.route(order_id, buyer_id, quantity)
+        listener = Listener(hear, self._answered)
+        field = order_field(order_id, buyer_id)
+        self._open_calls += 1
+        path.partitions[partition].submit(Request(field, order_id, buyer_id, quantity, listener, self._paths.now_ms))
+        return listener
 
     async def deduct_many(
         self, sku: str, orders: Sequence[Order | Mapping[str, object]]
@@ -193,7 +240,7 @@ class Inventory:
 
         Args:
             total: units, 1 to 10^9.
-            partitions: 1 to 1,024; None: one for every 250 units, at most 8 a shard.
+            partitions: 1 to 1,024; None: one for every 250 units, at most 8 a server.
             limit_per_buyer: units that one buyer may have; every order must then name its buyer.
             opens_at, closes_at: the sale's window by the shard's clock; timezone-aware.
             hold_ttl: how long a hold lasts.
@@ -206,10 +253,13 @@ class Inventory:
         check_quantity(total, "total")
         if not isinstance(hold_ttl, timedelta):
             raise InvalidRequest("hold_ttl", "a timedelta")
+        if partitions is None:
+            known = await self._ledger.item(check_id("sku", sku))  # made when there were more shards, or fewer
+            partitions = known.spec.partitions if known else default_partitions(total, self._shard.count())
         spec = ItemSpec(
             sku=sku,
             total=total,
-            partitions=default_partitions(total) if partitions is None else partitions,
+            partitions=partitions,
             limit_per_buyer=limit_per_buyer,
             opens_at_ms=to_ms("opens_at", opens_at),
             closes_at_ms=to_ms("closes_at", closes_at),
@@ -238,12 +288,9 @@ class Inventory:
         """The registry: the item's partitions, as their shards and the ledger have them now."""
         item = await self._known_item(sku)
         pool = (await self._ledger.standing(item.id)).pool
-        rows = await self._ledger.partitions(item.id)
-        try:
-            statuses = await asyncio.gather(*(self._shard.status(row.ref) for row in rows))
-        except Lost as error:
-            raise BackendUnavailable(str(error)) from error
-        return [partition_view(sku, row, status, pool) for row, status in zip(rows, statuses, strict=True)]
+        rows = latest(await self._ledger.partitions(item.id))
+        statuses = await self._statuses(rows)
+        return [partition_view(sku, row, statuses.get(row.ref), pool, self._shard.name_of(row.ref)) for row in rows]
 
     async def audit(self, sku: str | None = None) -> AuditReport:
         """Check every equation of conservation, for one item or for all. Safe while a sale runs."""
@@ -268,18 +315,27 @@ class Inventory:
         return item
 
     async def _view(self, item: Item) -> ItemView:
-        rows = await self._ledger.partitions(item.id)
+        statuses = await self._statuses(latest(await self._ledger.partitions(item.id)))
+        standing = await self._ledger.standing(item.id)
+        return item_view(item, standing, list(statuses.values()), self._clock.now_ms())
+
+    async def _statuses(self, rows: Sequence[PartitionRow]) -> dict[PartitionRef, PartitionStatus]:
         try:
-            statuses = await asyncio.gather(*(self._shard.status(row.ref) for row in rows))
+            return await reachable(self._shard, [row.ref for row in rows])
         except Lost as error:
             raise BackendUnavailable(str(error)) from error
-        return item_view(item, await self._ledger.standing(item.id), statuses, self._clock.now_ms())
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(ASK_INTERVAL_MS / 1000)
             self._paths.tick()
             self._board.repeat_asks()
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(self._paths.look_interval_s)
+            with suppress(BackendUnavailable):  # trust runs out by itself
+                await self._paths.trust_again()
 
     def _answered(self) -> None:
         self._open_calls -= 1

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 
 from msgspec import Struct
 
@@ -9,14 +10,13 @@ from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import Item
 from hotsku.engine.needs import NeedsBoard
 from hotsku.engine.partition import PartitionPath
-from hotsku.engine.rounds import Rounds
 from hotsku.engine.scheduler import Scheduler
-from hotsku.engine.shard_clock import ShardClock
+from hotsku.engine.servers import Servers
 from hotsku.engine.standing import KnownStanding
 from hotsku.engine.timing import Timing
 from hotsku.errors import BackendUnavailable, UnknownItem
-from hotsku.ports import Clock, Ledger, News, Shard
-from hotsku.stocking import open_item
+from hotsku.ports import Clock, Ledger, News, PartitionRow, Shard
+from hotsku.stocking import latest, open_item, reachable
 
 
 class ItemPath(Struct, frozen=True):
@@ -45,14 +45,13 @@ class ItemPaths:
     ) -> None:
         self._ledger = ledger
         self._shard = shard
-        self._rounds = Rounds()
+        self._servers = Servers(shard, clock)
         self._clock = clock
         self._board = board
         self._relay_max_events = relay_max_events
         self._draw_id = draw_id
         self._pick = pick
         self._timing = timing
-        self._shard_clock: ShardClock | None = None
         self._by_sku: dict[str, ItemPath] = {}
         self._by_id: dict[int, ItemPath] = {}
         self._loading: dict[str, asyncio.Lock] = {}
@@ -71,6 +70,11 @@ class ItemPaths:
             return self._by_sku.get(sku)
         except TypeError:  # not even hashable; `load` says what a SKU is
             return None
+
+    @property
+    def look_interval_s(self) -> float:
+        """How often `trust_again` is to be called."""
+        return self._timing.look_ms / 1000
 
     def tick(self) -> None:
         """Look at everything that waits; call it every `ASK_INTERVAL_MS`."""
@@ -116,37 +120,53 @@ class ItemPaths:
             for partition in path.partitions:
                 partition.verdict(news.available, heard_no)
 
+    async def trust_again(self) -> None:
+        """Read the incarnations of all partitions anew, to be trusted from now on: see `Timing.trust_ms`.
+
+        Raises:
+            BackendUnavailable: the ledger is away.
+        """
+        asked_ms = self._clock.monotonic_ms()
+        for row in latest(await self._ledger.partitions()):
+            if path := self._by_id.get(row.item_id):
+                path.partitions[row.partition].trust(row.incarnation, self._trusted_until_ms(row, asked_ms))
+
     async def _build(self, item: Item) -> ItemPath:
-        rows = await self._ledger.partitions(item.id)
+        asked_ms = self._clock.monotonic_ms()
+        rows = latest(await self._ledger.partitions(item.id))
         if any(row.state == "new" for row in rows):  # whoever created the item died before it was open
             await open_item(self._ledger, self._shard, self._clock, item)
-        if self._shard_clock is None:
-            self._shard_clock = ShardClock(self._clock, await self._shard.now_ms())
+        await self._servers.meet(row.ref for row in rows)
         standing = KnownStanding(self._clock)
-        partitions = [
-            PartitionPath(
-                ref=row.ref,
-                sku=item.sku,
-                incarnation=row.incarnation,
-                shard=self._shard,
-                rounds=self._rounds,
-                clock=self._clock,
-                shard_clock=self._shard_clock,
-                standing=standing,
-                board=self._board,
-                relay_max_events=self._relay_max_events,
-                current_incarnation=self._current_incarnation,
-                timing=self._timing,
-            )
-            for row in sorted(rows, key=lambda row: row.partition)
-        ]
-        for partition, status in zip(
-            partitions, await asyncio.gather(*(self._shard.status(p.ref) for p in partitions)), strict=True
-        ):
-            partition.left = status.left
+        partitions = [self._partition(item, row, standing) for row in rows]
+        statuses = await reachable(self._shard, [row.ref for row in rows])
+        for partition, row in zip(partitions, rows, strict=True):
+            partition.trust(row.incarnation, self._trusted_until_ms(row, asked_ms))
+            if row.ref in statuses:
+                partition.left = statuses[row.ref].left
         scheduler = Scheduler(item.spec.routing, partitions, self._draw_id, self._pick)
         return ItemPath(item, scheduler, partitions, standing)
 
-    async def _current_incarnation(self, ref: PartitionRef) -> int:
+    def _partition(self, item: Item, row: PartitionRow, standing: KnownStanding) -> PartitionPath:
+        return PartitionPath(
+            ref=row.ref,
+            sku=item.sku,
+            incarnation=row.incarnation,
+            shard=self._shard,
+            servers=self._servers,
+            clock=self._clock,
+            standing=standing,
+            board=self._board,
+            relay_max_events=self._relay_max_events,
+            current_incarnation=self._current_incarnation,
+            timing=self._timing,
+        )
+
+    async def _current_incarnation(self, ref: PartitionRef) -> tuple[int, float]:
+        asked_ms = self._clock.monotonic_ms()
         row = await self._ledger.partition(ref)
-        return row.incarnation if row else 0
+        return (0, 0.0) if row is None else (row.incarnation, self._trusted_until_ms(row, asked_ms))
+
+    def _trusted_until_ms(self, row: PartitionRow, asked_ms: float) -> float:
+        # Where there is one copy, no other server can answer in its place.
+        return inf if row.durability == "durable" else asked_ms + self._timing.trust_ms

@@ -19,8 +19,7 @@ from hotsku.domain.events import PartitionRef
 from hotsku.engine.needs import NeedsBoard
 from hotsku.engine.parking import Parking
 from hotsku.engine.request import Request
-from hotsku.engine.rounds import Rounds
-from hotsku.engine.shard_clock import ShardClock
+from hotsku.engine.servers import Server, Servers
 from hotsku.engine.standing import KnownStanding
 from hotsku.engine.timing import Timing
 from hotsku.errors import BackendUnavailable, HotSKUError, IdempotencyConflict, OutcomeUnknown, Overloaded
@@ -44,21 +43,20 @@ class PartitionPath:
         sku: str,
         incarnation: int,
         shard: Shard,
-        rounds: Rounds,
+        servers: Servers,
         clock: Clock,
-        shard_clock: ShardClock,
         standing: KnownStanding,
         board: NeedsBoard,
         relay_max_events: int,
-        current_incarnation: Callable[[PartitionRef], Awaitable[int]],
+        current_incarnation: Callable[[PartitionRef], Awaitable[tuple[int, float]]],
         timing: Timing,
     ) -> None:
         """
         Args:
-            rounds: shared by the partitions of the shard.
+            servers: shared by all partitions.
             standing: shared by the item's partitions.
             relay_max_events: the relay's count trigger.
-            current_incarnation: looks a partition's incarnation up in the ledger.
+            current_incarnation: looks a partition's incarnation up in the ledger; and until when it may be believed.
         """
         self.ref = ref
         self.left = 0
@@ -66,9 +64,8 @@ class PartitionPath:
         self._sku = sku
         self._incarnation = incarnation
         self._shard = shard
-        self._rounds = rounds
+        self._servers = servers
         self._clock = clock
-        self._shard_clock = shard_clock
         self._standing = standing
         self._board = board
         self._relay_max_events = relay_max_events
@@ -78,6 +75,7 @@ class PartitionPath:
         self._parking = Parking()
         self._retry_parked = False
         self._tried_ms = 0.0
+        self._trusted_until_ms = 0.0
         self._running: asyncio.Task[None] | None = None
         self._resume = asyncio.Event()
         self._why = "the shard is not ready; try again"
@@ -102,6 +100,13 @@ class PartitionPath:
         self._retry_parked = True
         if self._parking:
             self._run()
+
+    def trust(self, incarnation: int, until_ms: float) -> None:
+        """The ledger has this incarnation; it may be believed until then (monotonic)."""
+        if incarnation > self._incarnation:
+            self._incarnation, self.seq = incarnation, 0
+        if incarnation == self._incarnation:
+            self._trusted_until_ms = max(self._trusted_until_ms, until_ms)
 
     def rearmed(self) -> None:
         """The partition may be called again."""
@@ -160,28 +165,35 @@ class PartitionPath:
         orders = _pack(batch)
         while batch:
             try:
-                async with self._rounds.next():
-                    reply = await self._attempt(batch, take, orders)
+                server = self._servers.of(self.ref)
+                async with server.rounds.next():
+                    reply = await self._attempt(server, batch, take, orders)
             except HotSKUError as error:
                 for request in batch:
                     self._give_up(request, error)
                 return
             if reply is not None:
+                server.clock.observe(reply.now_ms)
                 self._answer(batch, reply, parked=parked)
                 return
             batch, orders = await self._pause(batch, orders)
 
-    async def _attempt(self, batch: list[Request], take: bool, orders: bytes) -> BatchReply | None:
+    async def _attempt(self, server: Server, batch: list[Request], take: bool, orders: bytes) -> BatchReply | None:
         """Call the shard once. None where the same batch is to be sent again."""
-        deadline_ms = self._shard_clock.in_ms(self._timing.deadline_ms)
+        deadline_ms = server.clock.in_ms(self._timing.deadline_ms)
+        incarnation = self._incarnation
         try:
-            reply = await self._shard.deduct(self.ref, self._incarnation, deadline_ms, take, orders)
+            reply = await self._shard.deduct(self.ref, incarnation, deadline_ms, take, orders)
+            if incarnation != self._incarnation:  # another began meanwhile: this one's answers count no more
+                raise Lost("the partition has a new incarnation", sent=True)
+            if self._clock.monotonic_ms() > self._trusted_until_ms:
+                raise Lost("the ledger cannot be reached to see whether the partition is still the same", sent=True)
             if reply.seq_before >= self.seq:
                 return reply
             raise Fenced  # the shard forgot what this engine has acknowledged
         except Fenced:
             self._why = f"partition {self.ref.partition} of {self._sku!r} is fenced; `hotsku audit` says more"
-            self._board.fenced(FencedReport(ref=self.ref, incarnation=self._incarnation, acknowledged_seq=self.seq))
+            self._board.fenced(FencedReport(ref=self.ref, incarnation=incarnation, acknowledged_seq=self.seq))
         except Lost as lost:
             self._why = f"{lost}; try again"
             if lost.sent:
@@ -190,12 +202,12 @@ class PartitionPath:
         except Stale:
             await self._follow_incarnation()
         except Late as late:
-            self._shard_clock.observe(late.now_ms)
+            server.clock.observe(late.now_ms)
         return None
 
     async def _follow_incarnation(self) -> None:
         with suppress(BackendUnavailable):  # then the next attempt is stale as well, and asks again
-            self._incarnation, self.seq = await self._current_incarnation(self.ref), 0
+            self.trust(*await self._current_incarnation(self.ref))
 
     async def _pause(self, batch: list[Request], orders: bytes) -> tuple[list[Request], bytes]:
         """Wait a moment before the batch is sent again. Gives back what still has patience."""
@@ -238,7 +250,6 @@ class PartitionPath:
 
     def _note(self, reply: BatchReply) -> None:
         accepted = reply.codes.count("A")
-        self._shard_clock.observe(reply.now_ms)
         self.left = reply.left_a + reply.left_b
         self.seq = reply.seq_before + accepted
         if self.seq // self._relay_max_events > reply.seq_before // self._relay_max_events:

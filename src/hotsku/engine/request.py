@@ -1,6 +1,7 @@
 """A request on its way, and the answers that it can get."""
 
 import asyncio
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -24,6 +25,37 @@ class Bulk:
         if self.open == 0 and not self.done.done():
             self.done.set_result(None)
 
+    @property
+    def gone(self) -> bool:
+        return self.done.cancelled()
+
+
+class Listener:
+    """A caller without a task: `hear` is called with its answer, at once."""
+
+    __slots__ = ("_ended", "_hear", "gone")
+
+    def __init__(self, hear: Callable[[Deduction | HotSKUError], None], ended: Callable[[], None]) -> None:
+        """
+        Args:
+            ended: called when the answer has been heard, or is not waited for any more.
+        """
+        self._hear = hear
+        self._ended = ended
+        self.gone = False
+
+    def leave(self) -> None:
+        """Wait no longer: what is parked for this caller is for others."""
+        if not self.gone:
+            self.gone = True
+            self._ended()
+
+    def put(self, _: int, answer: Deduction | HotSKUError) -> None:
+        if not self.gone:
+            self.gone = True
+            self._ended()
+            self._hear(answer)
+
 
 class Request(Struct, gc=False, eq=False):
     """One order that waits for its answer.
@@ -38,7 +70,7 @@ class Request(Struct, gc=False, eq=False):
     order_id: str
     buyer_id: str
     quantity: int
-    future: "asyncio.Future[Deduction] | Bulk"
+    future: "asyncio.Future[Deduction] | Bulk | Listener"
     since_ms: float
     index: int = 0
     unknown_until_ms: int = 0
@@ -47,18 +79,18 @@ class Request(Struct, gc=False, eq=False):
     @property
     def abandoned(self) -> bool:
         """Nobody waits for the answer any more."""
-        return (self.future.done if isinstance(self.future, Bulk) else self.future).cancelled()
+        return self.future.cancelled() if isinstance(self.future, asyncio.Future) else self.future.gone
 
     def answer(self, deduction: Deduction) -> None:
         """Tell the caller; one that has gone is not told."""
-        if isinstance(self.future, Bulk):
+        if not isinstance(self.future, asyncio.Future):
             self.future.put(self.index, deduction)
         elif not self.future.done():
             self.future.set_result(deduction)
 
     def fail(self, error: HotSKUError) -> None:
         """Tell the caller of a fault."""
-        if isinstance(self.future, Bulk):
+        if not isinstance(self.future, asyncio.Future):
             self.future.put(self.index, error)
         elif not self.future.done():
             self.future.set_exception(error)

@@ -14,9 +14,15 @@ class Timing(Struct, frozen=True, kw_only=True):
         margin_ms: how far the shard's clock may go back.
         retry_ms: how often parked orders are tried without a word of new stock, for that may have been lost. Where a
             thousand items are dry at once, each of these calls is in the way of the stock that they wait for.
+        trust_ms: for how long after a look at the ledger a partition's incarnation is believed to be the newest. Units
+            of one that was lost are sold again no sooner than that, for a server that everybody else has given up may
+            still answer this engine.
+        look_ms: how often the engine looks.
     """
 
     patience_ms: int = 5000
     deadline_ms: int = 2000
     margin_ms: int = 500
     retry_ms: int = 500
+    trust_ms: int = 30_000
+    look_ms: int = 5_000

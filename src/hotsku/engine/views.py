@@ -14,7 +14,8 @@ _EPOCH = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
 
 class ItemView(Struct, frozen=True, kw_only=True):
     """An item and its figures: total = pool + preallocated + held + sold; actual = pool + preallocated, as the ledger
-    knows it; `available` is what the shards and the pool could sell now."""
+    knows it; `available` is what the shards and the pool could sell now. `quarantined` units are pre-allocated: they
+    wait because a shard that was lost may have sold them."""
 
     sku: str
     total: int
@@ -24,6 +25,7 @@ class ItemView(Struct, frozen=True, kw_only=True):
     held: int
     sold: int
     available: int
+    quarantined: int
     partitions: int
     routing: Routing
     limit_per_buyer: int | None
@@ -37,14 +39,16 @@ class ItemView(Struct, frozen=True, kw_only=True):
 class PartitionView(Struct, frozen=True, kw_only=True):
     """One partition in the registry.
 
-    `state`: "selling"; "exhausted" (nothing left here nor in the pool: off the registry until stock comes back);
-    "fenced" (its shard's memory is not the one that was armed); "new". `left_a`, `left_b`, `active` and `seq` are the
-    shard's; `granted`, `applied`, `returned`, `preallocated` and `watermark` the ledger's. `lag` is how many events the
-    ledger is behind.
+    `shard` is the server that has it now. `state`: "selling"; "exhausted" (nothing left here nor in the pool: off the
+    registry until stock comes back); "fenced" (its shard's memory is not the one that was armed); "recovering" (a
+    new incarnation is on its way); "unreachable" (its shard does not answer); "new". `left_a`, `left_b`, `active`
+    and `seq` are the shard's; `granted`, `applied`, `returned`, `preallocated` and `watermark` the ledger's. `lag`
+    is how many events the ledger is behind.
     """
 
     sku: str
     partition: int
+    shard: str
     state: str
     incarnation: int
     active: str
@@ -66,7 +70,8 @@ def item_view(item: Item, standing: Standing, statuses: list[PartitionStatus], n
     """Put an item's figures together.
 
     Args:
-        statuses: of the item's partitions; those that cannot sell (fenced) do not count as available.
+        statuses: of the item's partitions that can be reached; those that cannot sell (fenced) do not count as
+            available.
     """
     spec = item.spec
     available = standing.pool + sum(status.left for status in statuses if status.armed)
@@ -79,6 +84,7 @@ def item_view(item: Item, standing: Standing, statuses: list[PartitionStatus], n
         held=0,
         sold=standing.sold,
         available=available,
+        quarantined=standing.quarantined,
         partitions=spec.partitions,
         routing=spec.routing,
         limit_per_buyer=spec.limit_per_buyer,
@@ -90,12 +96,14 @@ def item_view(item: Item, standing: Standing, statuses: list[PartitionStatus], n
     )
 
 
-def partition_view(sku: str, row: PartitionRow, status: PartitionStatus, pool: int) -> PartitionView:
-    """One partition, as its shard and the ledger have it."""
+def partition_view(sku: str, row: PartitionRow, known: PartitionStatus | None, pool: int, shard: str) -> PartitionView:
+    """One partition, as its shard and the ledger have it; None: the shard does not answer."""
+    status = known or PartitionStatus()
     return PartitionView(
         sku=sku,
         partition=row.partition,
-        state=_partition_state(row, status, pool),
+        shard=shard,
+        state="unreachable" if known is None else _partition_state(row, status, pool),
         incarnation=row.incarnation,
         active=status.active,
         left_a=status.left_a,
@@ -142,6 +150,8 @@ def _item_state(item: Item, available: int, now_ms: int) -> str:
 def _partition_state(row: PartitionRow, status: PartitionStatus, pool: int) -> str:
     if row.state == "new":
         return "new"
+    if row.state == "rebuilding":
+        return "recovering"
     if row.state == "fenced" or not status.armed:
         return "fenced"
     return "exhausted" if status.left == 0 and pool == 0 else "selling"

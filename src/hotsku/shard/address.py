@@ -1,39 +1,71 @@
-"""Where a shard is: a unix socket or a TCP address, and how to open it."""
+"""One server's address: a unix socket or TCP, who logs in there, and how to open it."""
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 import redis.asyncio
 from msgspec import Struct
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from hotsku.errors import InvalidSettings
+from hotsku.shard_url import ShardUrl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from hotsku.shard.wire import Argument, Pipe
 
-DEFAULT_PORT = 6379
+
+class Tls(Struct, frozen=True):
+    """The files of a TLS connection; without `ca_certs` the system's authorities are trusted."""
+
+    ca_certs: str | None = None
+    certfile: str | None = None
+    keyfile: str | None = None
+    check_hostname: bool = True
+
+    def context(self) -> ssl.SSLContext:
+        """For a bare connection."""
+        context = ssl.create_default_context(cafile=self.ca_certs)
+        context.check_hostname = self.check_hostname
+        if self.certfile is not None:
+            context.load_cert_chain(self.certfile, self.keyfile)
+        return context
+
+    def client_options(self) -> "Mapping[str, str | bool | None]":
+        """For redis-py's clients."""
+        return {
+            "ssl": True,
+            "ssl_ca_certs": self.ca_certs,
+            "ssl_certfile": self.certfile,
+            "ssl_keyfile": self.keyfile,
+            "ssl_check_hostname": self.check_hostname,
+        }
 
 
 class Address(Struct, frozen=True):
-    """One shard's address. `path` is a unix socket; without it, `host` and `port` are TCP."""
+    """One server's address. `path` is a unix socket; without it, `host` and `port` are TCP."""
 
     path: str | None = None
     host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
+    port: int = 6379
     username: str | None = None
     password: str | None = None
+    tls: Tls | None = None
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.path or f"{self.host}:{self.port}"
 
     async def open(self, factory: "Callable[[], Pipe]") -> "tuple[asyncio.BaseTransport, Pipe]":
         """Open a transport for a bare connection."""
         loop = asyncio.get_running_loop()
         if self.path is not None:
             return await loop.create_unix_connection(factory, self.path)
-        return await loop.create_connection(factory, self.host, self.port)
+        context = None if self.tls is None else self.tls.context()
+        return await loop.create_connection(factory, self.host, self.port, ssl=context)
 
     def greeting(self) -> "list[tuple[Argument, ...]]":
         """The commands that a bare connection starts with."""
@@ -43,33 +75,30 @@ class Address(Struct, frozen=True):
 
     def client(self) -> redis.asyncio.Redis:
         """A full client for everything but the functions. It never retries: a timed-out call may have happened."""
-        retry = Retry(NoBackoff(), 0)
-        if self.path is not None:
-            return redis.asyncio.Redis(
-                unix_socket_path=self.path, username=self.username, password=self.password, retry=retry
-            )
-        return redis.asyncio.Redis(
-            host=self.host, port=self.port, username=self.username, password=self.password, retry=retry
+        where = {"unix_socket_path": self.path} if self.path is not None else {"host": self.host, "port": self.port}
+        return redis.asyncio.Redis(**where, **self.client_options())  # type: ignore[arg-type]  # of many types
+
+    def client_options(self) -> "dict[str, object]":
+        """What redis-py's clients are told but for where the server is."""
+        tls = {} if self.tls is None else self.tls.client_options()
+        return {"username": self.username, "password": self.password, "retry": never_again(), **tls}
+
+
+def never_again() -> Retry:
+    """redis-py's clients send a command again by themselves, ten times, unless they are told so."""
+    return Retry(NoBackoff(), 0)
+
+
+def addresses(url: ShardUrl) -> list[Address]:
+    """The addresses that a shard URL names."""
+    if url.kind == "server" and url.path:
+        return [Address(path=url.path)]
+    tls = None
+    if url.tls:
+        tls = Tls(
+            ca_certs=url.options.get("ssl_ca_certs"),
+            certfile=url.options.get("ssl_certfile"),
+            keyfile=url.options.get("ssl_keyfile"),
+            check_hostname=url.options.get("ssl_check_hostname", "true") == "true",
         )
-
-
-def parse_address(url: str) -> Address:
-    """The address in `unix://PATH`, `redis://[user:password@]host[:port]` or `valkey://...`.
-
-    Raises:
-        InvalidSettings: it is none of these.
-    """
-    parts = urlsplit(url)
-    username = unquote(parts.username) if parts.username else None
-    password = unquote(parts.password) if parts.password else None
-    if parts.scheme == "unix":
-        return Address(path=unquote(parts.path), username=username, password=password)
-    if parts.scheme in ("redis", "valkey"):
-        if parts.path not in ("", "/", "/0"):
-            raise InvalidSettings("shard_url: the database must be 0, as on a cluster")
-        try:
-            port = parts.port or DEFAULT_PORT
-        except ValueError:
-            raise InvalidSettings("shard_url: the port must be an integer from 1 to 65535") from None
-        return Address(host=parts.hostname or "127.0.0.1", port=port, username=username, password=password)
-    raise InvalidSettings("shard_url must be embedded:PATH, unix://PATH, redis://HOST[:PORT] or valkey://HOST[:PORT]")
+    return [Address(None, host, port, url.username, url.password, tls) for host, port in url.hosts]

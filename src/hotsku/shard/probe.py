@@ -10,6 +10,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+Login = tuple[str, str]
+"""A user's name and password."""
+
 
 class ServerInfo(Struct, frozen=True):
     """A server as it describes itself. `run_id` is new with every start; a `loading` server answers no commands yet."""
@@ -19,10 +22,13 @@ class ServerInfo(Struct, frozen=True):
     loading: bool
 
 
-def admin_client(socket: Path) -> "Redis":
+def admin_client(socket: Path, login: Login | None = None) -> "Redis":
     """A client for a few administrative commands; it never retries, and answers are text."""
+    username, password = login or (None, None)
     return Redis(
         unix_socket_path=str(socket),
+        username=username,
+        password=password,
         decode_responses=True,
         single_connection_client=True,
         socket_timeout=None,
@@ -30,10 +36,10 @@ def admin_client(socket: Path) -> "Redis":
     )
 
 
-async def probe(socket: Path, timeout_s: float = 1.0) -> ServerInfo | None:
+async def probe(socket: Path, timeout_s: float = 1.0, *, login: Login | None = None) -> ServerInfo | None:
     """Ask the server at `socket`; None where nobody answers within `timeout_s` seconds."""
     try:
-        async with asyncio.timeout(timeout_s), admin_client(socket) as client:
+        async with asyncio.timeout(timeout_s), admin_client(socket, login) as client:
             info = await client.info("server", "persistence")
     except (RedisError, OSError, TimeoutError):
         return None

@@ -1,7 +1,7 @@
 """The worker's side of an embedded folder: one worker at a time, and the last to leave stops the server."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,8 +18,11 @@ _POLL_S = 0.2
 LINGER_S = 2.0
 
 
-def spawn_worker(command: Sequence[str], home: FolderHome) -> bool:
+def spawn_worker(command: Sequence[str], environment: Mapping[str, str], home: FolderHome) -> bool:
     """Start a worker process where the folder has none. It inherits the seat, so nobody can start a second one.
+
+    Args:
+        environment: variables added to ours; unlike a command line it is not for everybody to read.
 
     Returns:
         whether one was started.
@@ -31,7 +34,7 @@ def spawn_worker(command: Sequence[str], home: FolderHome) -> bool:
         if legacy is None:
             return False
         log = home.path / "worker.log"
-        leave_alone(start_detached(command, log, inherit=legacy.fds, environment=legacy.environment))
+        leave_alone(start_detached(command, log, inherit=legacy.fds, environment={**legacy.environment, **environment}))
     return True
 
 

@@ -1,32 +1,58 @@
 """The functions of the library, typed: one method for each file of `functions/`."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import cast
+
+import msgspec
 
 from hotsku.domain.events import EventKind, PartitionRef, StreamEntry
 from hotsku.domain.item import ItemSpec
-from hotsku.errors import BackendUnavailable
-from hotsku.ports import BatchReply, Durability, Fenced, Late, Lost, OrderRecord, PartitionStatus, Stale
+from hotsku.ports import (
+    BatchReply,
+    Durability,
+    Fenced,
+    Late,
+    Lost,
+    OrderRecord,
+    PartitionStatus,
+    Stale,
+    Waiting,
+)
+from hotsku.shard.facts import read_facts, syncing_every_write
 from hotsku.shard.keys import Keys, PartitionKeys
-from hotsku.shard.wire import Argument, Reply, ReplyError, Wire
+from hotsku.shard.router import Router
+from hotsku.shard.wire import Argument, Reply
 
 # `XREAD` of so many streams at once when the relay looks for new events.
 _STREAMS_A_LOOK = 512
+
+_LAST_SEQ = 2**64 - 1
 
 _STATUS_FIELDS = frozenset(PartitionStatus.__struct_fields__)
 
 
 class WireShard:
-    """The `Shard` port on one Valkey or Redis server."""
+    """The `Shard` port on Valkey or Redis servers."""
 
-    def __init__(self, wire: Wire, keys: Keys) -> None:
-        self._wire = wire
+    def __init__(self, router: Router, keys: Keys) -> None:
+        self._router = router
         self._names = keys
         self._keys: dict[PartitionRef, PartitionKeys] = {}
 
     def close(self) -> None:
-        self._wire.close()
+        self._router.close()
+
+    def name_of(self, ref: PartitionRef) -> str:
+        """The server that has the partition now, for people and to tell servers apart; empty where none is known."""
+        return self._router.name_of(self._partition(ref).slot)
+
+    def count(self) -> int:
+        """How many servers there are, as far as known; at least 1."""
+        return max(1, len(self._router.topology.masters()))
 
     async def deduct(
         self, ref: PartitionRef, incarnation: int, deadline_ms: int, take: bool, orders: bytes
@@ -42,8 +68,10 @@ class WireShard:
             Late: the deadline had passed.
         """
         k = self._partition(ref)
+        keys = (k.meta, k.orders, k.buyers, k.stream)
+        waits = self._router.waits_for_copies(k.slot)
         reply = await self._call(
-            "hs_deduct", (k.meta, k.orders, k.buyers, k.stream), incarnation, deadline_ms, int(take), orders
+            k, "hs_deduct", keys, incarnation, deadline_ms, int(take), orders, int(waits), copied=waits
         )
         if reply[0] == b"LATE":
             raise Late(cast(int, reply[1]))
@@ -59,14 +87,15 @@ class WireShard:
             cast(list[bytes], reply[9:]),
         )
 
-    async def now_ms(self) -> int:
-        """The shard's clock."""
-        seconds, micros = cast(list[bytes], await self._send("TIME"))
+    async def now_ms(self, ref: PartitionRef) -> int:
+        """The clock of the partition's shard."""
+        seconds, micros = cast(list[bytes], await self._router.send(self._partition(ref).slot, "TIME"))
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def memory(self, ref: PartitionRef) -> str:
         """The name of the shard's memory: no restart repeats it."""
-        return cast(bytes, await self._send("FCALL_RO", "hs_memory", 1, self._partition(ref).meta)).decode()
+        k = self._partition(ref)
+        return cast(bytes, await self._router.send(k.slot, "FCALL_RO", "hs_memory", 1, k.meta)).decode()
 
     async def begin(self, ref: PartitionRef, incarnation: int, spec: ItemSpec, memory: str) -> None:
         """Give the shard a partition that was never leased to, and arm it. Again: nothing happens.
@@ -74,13 +103,13 @@ class WireShard:
         Args:
             memory: the shard's, read before the ledger said that the partition was never leased to.
         """
+        k = self._partition(ref)
         await self._call(
+            k,
             "hs_begin",
-            (self._partition(ref).meta,),
+            (k.meta,),
             incarnation,
-            spec.limit_per_buyer or 0,
-            spec.opens_at_ms or 0,
-            spec.closes_at_ms or 0,
+            *_limits(spec),
             memory,
         )
 
@@ -91,33 +120,86 @@ class WireShard:
             memory: the shard's, read before what was proven.
         """
         k = self._partition(ref)
-        return (await self._call("hs_arm", (k.meta, k.stream), incarnation, seq, memory))[0] != b"REFUSED"
+        return (await self._call(k, "hs_arm", (k.meta, k.stream), incarnation, seq, memory))[0] != b"REFUSED"
 
     async def disarm(self, ref: PartitionRef, incarnation: int, *, seal: bool) -> None:
         """Fence a partition; with `seal`, so that a restart after it is proven whatever the fsync policy."""
-        await self._call("hs_disarm", (self._partition(ref).meta,), incarnation, int(seal))
+        k = self._partition(ref)
+        await self._call(k, "hs_disarm", (k.meta,), incarnation, int(seal))
+
+    async def end(self, ref: PartitionRef, incarnation: int) -> None:
+        """End an incarnation on the shard for good; nothing happens where it is not there."""
+        k = self._partition(ref)
+        await self._call(k, "hs_end", (k.meta,), incarnation)
+
+    async def renew(
+        self, ref: PartitionRef, incarnation: int, spec: ItemSpec, memory: str, keep_seq: int | None
+    ) -> str:
+        """Begin a new incarnation in the place of an older one: see renew.lua.
+
+        Args:
+            memory: the shard's, read before the ledger said that the incarnation has begun.
+            keep_seq: where the older one was proven to be complete, the seq at which it ended.
+
+        Returns:
+            "armed", or "rebuilding": its orders are to be loaded, or "refused": look again.
+        """
+        k = self._partition(ref)
+        reply = await self._call(
+            k,
+            "hs_renew",
+            (k.meta, k.orders, k.buyers, k.stream),
+            incarnation,
+            *_limits(spec),
+            memory,
+            -1 if keep_seq is None else keep_seq,
+        )
+        return "refused" if reply[0] == b"REFUSED" else cast(bytes, reply[1]).decode()
+
+    async def load(
+        self,
+        ref: PartitionRef,
+        incarnation: int,
+        memory: str,
+        orders: Sequence[tuple[str, OrderRecord]],
+        buyers: Sequence[tuple[str, int]],
+    ) -> bool:
+        """Bring orders (field, record) and buyers (with their units in all) back, at most 1,000 of each. False: the
+        partition is not being rebuilt any more, or the shard has restarted."""
+        k = self._partition(ref)
+        records = [part for field, record in orders for part in (field, format_record(record))]
+        counts = [part for pair in buyers for part in pair]
+        packed = (msgspec.msgpack.encode(records), msgspec.msgpack.encode(counts))
+        reply = await self._call(k, "hs_load", (k.meta, k.orders, k.buyers), incarnation, memory, *packed)
+        return reply[0] == b"OK"
+
+    async def finish(self, ref: PartitionRef, incarnation: int, memory: str) -> bool:
+        """Arm a partition whose orders are all back. False as for `load`."""
+        k = self._partition(ref)
+        return (await self._call(k, "hs_finish", (k.meta,), incarnation, memory))[0] == b"OK"
 
     async def install(self, ref: PartitionRef, incarnation: int, no: int, quantity: int, threshold: int) -> int:
         """Add lease `no` to the standby, exactly once. Returns the last lease that is installed, `no` - 2 or lower
         where an earlier one is missing."""
-        reply = await self._call("hs_install", (self._partition(ref).meta,), incarnation, no, quantity, threshold)
+        k = self._partition(ref)
+        reply = await self._call(k, "hs_install", (k.meta,), incarnation, no, quantity, threshold)
         return cast(int, reply[1])
 
     async def reclaim(self, ref: PartitionRef, incarnation: int, no: int, quantity: int) -> int:
         """Take up to `quantity` unsold units out, once for each `no`. Returns how many this `no` took."""
         k = self._partition(ref)
-        reply = await self._call("hs_reclaim", (k.meta, k.stream), incarnation, no, quantity)
+        reply = await self._call(k, "hs_reclaim", (k.meta, k.stream), incarnation, no, quantity)
         return 0 if reply[0] == b"GAP" else cast(int, reply[1])
 
     async def trim(self, ref: PartitionRef, incarnation: int, through_seq: int) -> None:
         """Drop the events that the ledger has."""
         k = self._partition(ref)
-        await self._call("hs_trim", (k.meta, k.stream), incarnation, through_seq)
+        await self._call(k, "hs_trim", (k.meta, k.stream), incarnation, through_seq)
 
     async def status(self, ref: PartitionRef) -> PartitionStatus:
         """The partition as it stands, read at one instant."""
         k = self._partition(ref)
-        flat = await self._call("hs_status", (k.meta, k.orders, k.stream))
+        flat = await self._call(k, "hs_status", (k.meta, k.orders, k.stream))
         raw = {cast(bytes, flat[i]).decode(): flat[i + 1] for i in range(0, len(flat), 2)}
         if not raw:
             return PartitionStatus()
@@ -131,74 +213,66 @@ class WireShard:
 
     async def read(self, ref: PartitionRef, incarnation: int, after_seq: int, count: int) -> list[StreamEntry]:
         """Up to `count` entries of the incarnation that end after `after_seq`, in order."""
-        entries = cast(
-            "list[tuple[bytes, list[bytes]]]",
-            await self._send(
-                "XRANGE",
-                self._partition(ref).stream,
-                f"{incarnation}-{after_seq + 1}",
-                f"{incarnation}-18446744073709551615",
-                "COUNT",
-                count,
-            ),
-        )
-        return [_entry(entry_id, fields) for entry_id, fields in entries]
+        k = self._partition(ref)
+        first, last = f"{incarnation}-{after_seq + 1}", f"{incarnation}-{_LAST_SEQ}"
+        reply = await self._router.send(k.slot, "XRANGE", k.stream, first, last, "COUNT", count)
+        return [_entry(entry_id, fields) for entry_id, fields in cast("list[tuple[bytes, list[bytes]]]", reply)]
 
-    async def waiting(self, refs: Sequence[tuple[PartitionRef, int, int]]) -> list[PartitionRef]:
-        """Those of (partition, incarnation, seq) whose stream has an entry after that seq."""
-        found = []
-        for start in range(0, len(refs), _STREAMS_A_LOOK):
-            chunk = refs[start : start + _STREAMS_A_LOOK]
-            streams = {self._partition(ref).stream: ref for ref, _, _ in chunk}
-            ids = [f"{incarnation}-{seq}" for _, incarnation, seq in chunk]
-            reply = await self._send("XREAD", "COUNT", 1, "STREAMS", *streams, *ids)
-            for name, _ in cast("list[tuple[bytes, Reply]]", reply or []):
-                found.append(streams[name.decode()])
-        return found
+    async def waiting(self, refs: Sequence[tuple[PartitionRef, int, int]]) -> Waiting:
+        """Which of (partition, incarnation, seq) have a stream with an entry after that seq."""
+        groups: defaultdict[int, list[tuple[PartitionRef, int, int]]] = defaultdict(list)
+        for each in refs:
+            groups[self._router.topology.group(self._partition(each[0]).slot)].append(each)
+        looks = [
+            group[start : start + _STREAMS_A_LOOK]
+            for group in groups.values()
+            for start in range(0, len(group), _STREAMS_A_LOOK)
+        ]
+        found: list[PartitionRef] = []
+        unknown: list[PartitionRef] = []
+        for look, answer in zip(looks, await asyncio.gather(*map(self._look, looks)), strict=True):
+            if answer is None:
+                unknown += [ref for ref, _, _ in look]
+            else:
+                found += answer
+        return Waiting(found, unknown)
+
+    async def _look(self, refs: Sequence[tuple[PartitionRef, int, int]]) -> list[PartitionRef] | None:
+        """`waiting` for partitions whose slots may be named in one command; None where their shard is away."""
+        streams = {self._partition(ref).stream: ref for ref, _, _ in refs}
+        ids = [f"{incarnation}-{seq}" for _, incarnation, seq in refs]
+        slot = self._partition(refs[0][0]).slot
+        try:
+            reply = await self._router.send(slot, "XREAD", "COUNT", 1, "STREAMS", *streams, *ids)
+        except Lost:
+            return None
+        return [streams[name.decode()] for name, _ in cast("list[tuple[bytes, Reply]]", reply or [])]
 
     async def order(self, ref: PartitionRef, field: str) -> OrderRecord | None:
         """An accepted order's record, if it is still on the shard."""
-        record = cast("bytes | None", await self._send("HGET", self._partition(ref).orders, field))
+        k = self._partition(ref)
+        record = cast("bytes | None", await self._router.send(k.slot, "HGET", k.orders, field))
         return None if record is None else parse_record(record)
 
     async def bought(self, ref: PartitionRef) -> list[int]:
         """The units of each of the partition's buyers (none where its item has no limit), in no order; for audits."""
-        units = cast(list[bytes], await self._send("HVALS", self._partition(ref).buyers))
-        return [int(each) for each in units]
+        k = self._partition(ref)
+        return [int(each) for each in cast(list[bytes], await self._router.send(k.slot, "HVALS", k.buyers))]
 
-    async def durability(self) -> Durability:
-        """What the server's settings and role promise now."""
-        config = await self._config("append*", "no-appendfsync-on-rewrite", "aof-load-truncated")
-        role = cast(list[Reply], await self._send("ROLE"))
-        synced = (
-            config.get("appendonly") == "yes"
-            and config.get("appendfsync") == "always"
-            and config.get("no-appendfsync-on-rewrite") == "no"
-            and (config.get("aof-load-truncated") == "no" or await self._cuts_whole_transactions())
-        )
-        return Durability(every_write_synced=synced, single_copy=role[0] == b"master" and role[2] == [])
+    async def durability(self, ref: PartitionRef) -> Durability:
+        """What the partition's server promises now, by its settings and its role."""
+        facts = await read_facts(partial(self._router.send, self._partition(ref).slot))
+        return Durability(every_write_synced=facts.every_write_synced, copies=len(facts.replicas), master=facts.master)
 
     @asynccontextmanager
-    async def syncing_every_write(self) -> AsyncIterator[None]:
-        """Inside, every write is on disk before its reply, whatever the server's fsync policy is otherwise."""
-        policy = (await self._config("appendfsync"))["appendfsync"]
-        if policy == "always":
+    async def syncing_every_write(self, refs: Iterable[PartitionRef]) -> AsyncIterator[None]:
+        """Inside, every write to these partitions' servers is on disk before its reply, whatever their fsync policy is
+        otherwise."""
+        servers = {self.name_of(ref): self._partition(ref).slot for ref in refs}
+        async with AsyncExitStack() as exits:
+            for slot in servers.values():
+                await exits.enter_async_context(syncing_every_write(partial(self._router.send, slot)))
             yield
-            return
-        await self._send("CONFIG", "SET", "appendfsync", "always")
-        try:
-            yield
-        finally:
-            await self._send("CONFIG", "SET", "appendfsync", policy)
-
-    async def _config(self, *patterns: str) -> dict[str, str]:
-        flat = [part.decode() for part in cast(list[bytes], await self._send("CONFIG", "GET", *patterns))]
-        return dict(zip(flat[::2], flat[1::2], strict=True))
-
-    async def _cuts_whole_transactions(self) -> bool:
-        """Whether the server drops a script's writes as a whole from a file that was torn in the middle of them. Redis
-        7.0 leaves the half in the file, and replays it at the next restart; Valkey cuts it off."""
-        return b"valkey_version:" in cast(bytes, await self._send("INFO", "server"))
 
     def _partition(self, ref: PartitionRef) -> PartitionKeys:
         keys = self._keys.get(ref)
@@ -206,28 +280,32 @@ class WireShard:
             keys = self._keys[ref] = self._names.partition(ref)
         return keys
 
-    async def _call(self, function: str, keys: tuple[str, ...], *arguments: Argument) -> list[Reply]:
-        reply = cast(list[Reply], await self._send("FCALL", function, len(keys), *keys, *arguments))
+    async def _call(
+        self, k: PartitionKeys, function: str, keys: tuple[str, ...], *arguments: Argument, copied: bool = False
+    ) -> list[Reply]:
+        call = (function, len(keys), *keys, *arguments)
+        reply = cast(list[Reply], await self._router.send(k.slot, "FCALL", *call, copied=copied))
         if reply and reply[0] == b"FENCED":
             raise Fenced
         if reply and reply[0] == b"STALE":
             raise Stale
         return reply
 
-    async def _send(self, command: str, *arguments: Argument) -> Reply:
-        try:
-            return await self._wire.call(command, *arguments)
-        except ReplyError as error:
-            text = str(error)
-            if text.startswith(("LOADING", "BUSY", "MASTERDOWN")):
-                raise Lost(text, sent=False) from error
-            raise BackendUnavailable(f"the shard refused {command}: {text}") from error
-
 
 def parse_record(record: bytes) -> OrderRecord:
     """An order's record as deduct.lua writes it: d:<quantity>:<incarnation>:<seq>:<at, ms>."""
     _, quantity, incarnation, seq, at_ms = record.split(b":")
     return OrderRecord(int(quantity), int(incarnation), int(seq), int(at_ms))
+
+
+def format_record(record: OrderRecord) -> str:
+    """The same, written."""
+    return f"d:{record.quantity}:{record.incarnation}:{record.seq}:{record.at_ms}"
+
+
+def _limits(spec: ItemSpec) -> tuple[int, int, int]:
+    """An item's limits as the functions take them: 0 is none."""
+    return spec.limit_per_buyer or 0, spec.opens_at_ms or 0, spec.closes_at_ms or 0
 
 
 def _entry(entry_id: bytes, fields: list[bytes]) -> StreamEntry:

@@ -7,18 +7,22 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 import msgspec
-import redis.asyncio
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from hotsku.backoff import Backoff, end_if_cancelled
 from hotsku.log import get_logger
 from hotsku.ports import Needs, News, Work
 from hotsku.shard.keys import Keys
+from hotsku.shard.nodes import Nodes
 
-_FAULTS = (RedisError, OSError)
+_FAULTS = (RedisError, OSError)  # a TimeoutError is an OSError
 
 # Signals that wait to be sent. Above it the oldest go first: whoever sends one repeats it while it is true.
 _MOST_QUEUED = 1_000
+
+# A connection that is silent for so long is asked for a sign of life, and given up after as long again.
+_PING_AFTER_S = 2.0
 
 _encode = msgspec.msgpack.Encoder().encode
 _log = get_logger("signals")
@@ -50,12 +54,12 @@ class _Channel(Generic[T]):
 class ValkeySignals:
     """The `Signals` port. `start` it inside an event loop; `publish` and `subscribe` work before that, too."""
 
-    def __init__(self, client: redis.asyncio.Redis, keys: Keys) -> None:
+    def __init__(self, nodes: Nodes, keys: Keys) -> None:
         """
         Args:
-            client: answers in bytes and never retries by itself; the caller closes it.
+            nodes: their clients answer in bytes and never retry by themselves; the caller closes them.
         """
-        self._client = client
+        self._nodes = nodes
         self._needs = _Channel(keys.channel("needs"), Needs)
         self._news = _Channel(keys.channel("news"), News)
         self._work = _Channel(keys.channel("work"), Work)
@@ -131,7 +135,7 @@ class ValkeySignals:
     async def _send(self, signals: list[tuple[str, bytes]]) -> None:
         if not signals:
             return
-        pipe = self._client.pipeline(transaction=False)
+        pipe = self._nodes.current().pipeline(transaction=False)
         for name, body in signals:
             pipe.publish(name, body)
         await pipe.execute()
@@ -146,6 +150,7 @@ class ValkeySignals:
                 backoff.reset()
             except _FAULTS as error:
                 _log.debug("signals were dropped", error=str(error))
+                self._nodes.give_up()
                 await backoff.pause()
 
     def _start_listening(self) -> "asyncio.Task[None]":
@@ -160,16 +165,31 @@ class ValkeySignals:
         backoff = Backoff()
         while True:
             try:
-                async with self._client.pubsub() as subscription:
+                async with self._nodes.current().pubsub() as subscription:
                     await subscription.subscribe(*wanted)
                     end_if_cancelled()
-                    async for message in subscription.listen():
-                        if message["type"] == "message":
-                            wanted[message["channel"].decode()](message["data"])
-                        elif message["data"] == len(wanted):
-                            self._listening.set()
-                            backoff.reset()
+                    await self._hear(subscription, wanted, backoff)
             except _FAULTS as error:
                 _log.debug("the subscription broke", error=str(error))
             self._listening.clear()
+            self._nodes.give_up()
             await backoff.pause()
+
+    async def _hear(self, subscription: PubSub, wanted: "dict[str, Callable[[bytes], None]]", backoff: Backoff) -> None:
+        """Hand out what comes until the connection breaks, or the server does not even answer a ping."""
+        pinged = False
+        while True:
+            message = await subscription.get_message(timeout=_PING_AFTER_S)
+            end_if_cancelled()
+            if message is None:
+                if pinged:
+                    raise TimeoutError("the server is silent")
+                pinged = True
+                await subscription.ping()
+                continue
+            pinged = False
+            if message["type"] == "message":
+                wanted[message["channel"].decode()](message["data"])
+            elif message["type"] == "subscribe" and message["data"] == len(wanted):
+                self._listening.set()
+                backoff.reset()

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias, cast
 
 import hiredis
+from msgspec import Struct
 
 from hotsku.ports import Lost
 
@@ -24,6 +25,32 @@ class ReplyError(Exception):
     """The shard answered with an error."""
 
 
+class Copies(Struct, frozen=True):
+    """What an acknowledged write must have reached besides the server itself.
+
+    A replica that runs `appendfsync always` answers only after its own fsync, for a server writes its file before it
+    writes to its connections (`beforeSleep` in the server's source). So WAIT says that the write is on its disk.
+    WAITAOF says the same a second later: a replica reports its last fsync, which its answer to a write precedes.
+
+    Attributes:
+        replicas: so many replicas.
+        timeout_ms: how long to wait for them.
+    """
+
+    replicas: int
+    timeout_ms: int
+
+    def command(self) -> tuple[Argument, ...]:
+        """What a connection sends after its writes: it covers only those of its own."""
+        return ("WAIT", self.replicas, self.timeout_ms)
+
+    def reached(self, reply: Reply) -> bool:
+        """Whether the reply to `command` says that enough have it."""
+        return cast(int, reply) >= self.replicas
+
+
+_ASKING = _pack(("ASKING",))
+
 # How often within its timeout a connection looks at its oldest call.
 _LOOKS = 4
 
@@ -33,6 +60,8 @@ class Pipe(asyncio.Protocol):
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
+        self._copies: Copies | None = None
+        self._copied: asyncio.Future[Reply] | None = None
         self._why = "closed"
         self._reader = hiredis.Reader(replyError=ReplyError)
         self._waiting: deque[asyncio.Future[Reply]] = deque()
@@ -54,10 +83,23 @@ class Pipe(asyncio.Protocol):
             self._loop.call_soon(self._write)
         return future
 
+    def wait_for(self, copies: Copies) -> "asyncio.Future[Reply]":
+        """Have the copies waited for at the end of this turn of the loop, once for all of its calls: a connection that
+        waits takes no further call meanwhile. Gives the reply."""
+        self._copies = copies
+        if self._copied is None:
+            self._copied = self._loop.create_future()
+            self._copied.add_done_callback(_seen)  # every caller of the turn may have gone
+        return self._copied
+
     def _write(self) -> None:
         """Write all calls of this turn of the loop at once. The shard reads them at once, too, and syncs once for them;
         one write a call would wake it at the first."""
         outgoing, self._outgoing = self._outgoing, []
+        if self._copied is not None and self._copies is not None:
+            outgoing.append(_pack(self._copies.command()))
+            self._waiting.append(self._copied)
+            self._copied = None
         if self._transport is not None:
             self._transport.write(b"".join(outgoing))
 
@@ -99,6 +141,8 @@ class Pipe(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if self._copied is not None:
+            self._waiting.append(self._copied)
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
@@ -124,39 +168,72 @@ class Wire:
         self._greeting = greeting
         self._timeout_s = timeout_s
         self._pipe: Pipe | None = None
-        self._opening = asyncio.Lock()
+        self._connecting: asyncio.Task[Pipe] | None = None
 
-    async def call(self, *arguments: Argument) -> Reply:
+    async def call(self, *arguments: Argument, asking: bool = False, copies: Copies | None = None) -> Reply:
         """Send one command and wait for its reply.
 
+        Args:
+            asking: its slot is on its way to this server, which is told that the other one has sent us.
+            copies: wait until they have it, too.
+
         Raises:
-            Lost: the connection could not be opened, broke, or gave no reply in time.
+            Lost: the connection could not be opened, broke, or gave no reply in time; too few copies have the write.
             ReplyError: the shard answered with an error.
         """
         pipe = self._pipe
         if pipe is None or not pipe.open:
             pipe = await self._connect()
-        return await pipe.send(_pack(arguments))
+        if asking:
+            pipe.send(_ASKING).add_done_callback(_seen)
+        answer = pipe.send(_pack(arguments))
+        if copies is None:
+            return await answer
+        copied = pipe.wait_for(copies)
+        reply = await answer
+        await _check_copies(copies, copied)
+        return reply
 
     def close(self) -> None:
         """Close the connection; calls in flight are lost."""
+        if self._connecting is not None:
+            self._connecting.cancel()
         if self._pipe is not None:
             self._pipe.close()
             self._pipe = None
 
     async def _connect(self) -> Pipe:
-        async with self._opening:
-            if self._pipe is not None and self._pipe.open:
-                return self._pipe
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    _, pipe = await self._opener(lambda: Pipe(self._timeout_s))
-                    for command in self._greeting:
-                        await pipe.send(_pack(command))
-            except (OSError, TimeoutError) as error:
-                raise Lost(f"the shard cannot be reached ({_words(error)})", sent=False) from error
-            self._pipe = pipe
-            return pipe
+        """Callers who find no connection wait for one attempt together: each of its own would take its own timeout."""
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.create_task(self._open())
+            self._connecting.add_done_callback(_seen)
+        return await asyncio.shield(self._connecting)
+
+    async def _open(self) -> Pipe:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                _, pipe = await self._opener(lambda: Pipe(self._timeout_s))
+                for command in self._greeting:
+                    await pipe.send(_pack(command))
+        except (OSError, TimeoutError) as error:
+            raise Lost(f"the shard cannot be reached ({_words(error)})", sent=False) from error
+        self._pipe = pipe
+        return pipe
+
+
+def _seen(future: "asyncio.Future[Reply] | asyncio.Task[Pipe]") -> None:
+    """Nobody need look at what it failed with."""
+    if not future.cancelled():
+        future.exception()
+
+
+async def _check_copies(copies: Copies, replied: "asyncio.Future[Reply]") -> None:
+    try:
+        reached = copies.reached(await replied)
+    except ReplyError as error:  # the server became a replica while it waited
+        raise Lost(str(error), sent=True) from error
+    if not reached:
+        raise Lost(f"fewer than {copies.replicas} replicas have it", sent=True)
 
 
 def _words(error: Exception) -> str:

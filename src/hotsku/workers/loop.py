@@ -1,6 +1,7 @@
 """The one loop that runs the roles of a worker: starts them, starts again what failed, stops them cleanly."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
@@ -27,10 +28,14 @@ class Role(Protocol):
 
 
 class WorkerLoop:
-    """Runs roles as tasks. One that raises is logged and started again, later each time it fails soon."""
+    """Runs roles as tasks. One that raises is logged and started again, later each time it fails soon.
+
+    `failures` says how often each has raised since the start.
+    """
 
     def __init__(self, roles: Sequence[Role], clock: Clock) -> None:
-        self._roles = roles
+        self.roles = roles
+        self.failures: Counter[str] = Counter()
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -41,7 +46,7 @@ class WorkerLoop:
     def start(self) -> None:
         """Start every role, inside a running event loop; again: nothing happens."""
         if not self._tasks:
-            self._tasks = [asyncio.create_task(self._keep_running(role), name=role.name) for role in self._roles]
+            self._tasks = [asyncio.create_task(self._keep_running(role), name=role.name) for role in self.roles]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set or the caller is cancelled."""
@@ -68,6 +73,7 @@ class WorkerLoop:
                 await role.run()
             except Exception:
                 end_if_cancelled()
+                self.failures[role.name] += 1
                 if self._clock.monotonic_ms() - started_ms >= _RAN_WELL_MS:
                     backoff.reset()
                 delay_s = backoff.next_s()

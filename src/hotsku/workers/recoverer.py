@@ -1,31 +1,43 @@
-"""The recoverer: arms again what a restart has unarmed, where the memory is proven to be all of it."""
+"""The recoverer: arms again what a restart has unarmed where the memory is proven to be all of it, and has a new
+incarnation begin where it is not, or where another copy has taken over."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.recovery import Evidence, Verdict, judge_restart
+from hotsku.errors import BackendUnavailable, InvalidSettings
 from hotsku.log import get_logger
 from hotsku.ports import (
+    Clock,
     Durability,
     FencedReport,
     Ledger,
+    Lost,
     Needs,
     News,
     PartitionRow,
     PartitionStatus,
     Shard,
     Signals,
+    Work,
 )
+from hotsku.stocking import latest, reachable
+from hotsku.workers.renewal import Renewal
 from hotsku.workers.retrying import repeat
 
-# Partitions that one look asks for at most, turn by turn. A restart unarms all of a shard at once: the first that is
+# Partitions that one look asks for at most, turn by turn. A restart unarms all of a server at once: the first that is
 # found unarmed makes the look go over all of them.
 _SAMPLE = 64
 _AT_ONCE = 64
+# Between two looks while a partition is on its way to a new incarnation.
+_RENEWING_INTERVAL_S = 0.05
 
 _log = get_logger("recoverer")
+
+R = TypeVar("R")
 
 
 class Recoverer:
@@ -33,18 +45,45 @@ class Recoverer:
 
     name = "recoverer"
 
-    def __init__(self, shard: Shard, ledger: Ledger, signals: Signals, *, interval_ms: int = 1000) -> None:
+    def __init__(
+        self,
+        shard: Shard,
+        ledger: Ledger,
+        signals: Signals,
+        clock: Clock,
+        renewal: Renewal,
+        *,
+        prepare: Callable[[], Awaitable[None]],
+        replica_acks: int | None = None,
+        interval_ms: int = 1000,
+        lost_after_ms: int = 15_000,
+    ) -> None:
+        """
+        Args:
+            prepare: loads the function library where a server that has joined does not have it.
+            replica_acks: how many replicas an acknowledgement waits for; None: all.
+            lost_after_ms: how long a partition that is not proven waits for a better proof (the right files, another
+                server) before it is given up.
+        """
         self._shard = shard
         self._ledger = ledger
         self._signals = signals
+        self._clock = clock
+        self._renewal = renewal
+        self._prepare = prepare
+        self._replica_acks = replica_acks
         self._interval_s = interval_ms / 1000
+        self._lost_after_ms = lost_after_ms
         self._acknowledged: dict[tuple[PartitionRef, int], int] = {}
         self._reported: dict[PartitionRef, None] = {}
         self._wake = asyncio.Event()
         self._turn = 0
         self._look_at_all = True
+        self._renewing = False
+        self._unprepared = ""
         self._said: dict[tuple[PartitionRef, int], str] = {}
-        signals.subscribe(needs=self._hear)
+        self._lost_since_ms: dict[tuple[PartitionRef, int], float] = {}
+        signals.subscribe(needs=self._hear, work=self._hear_applied)
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -53,22 +92,21 @@ class Recoverer:
 
     async def look(self) -> None:
         """Look once at the partitions that were reported, and at a sample of the open ones (at all of them after a
-        start or an outage, or where one is unarmed)."""
+        start or an outage, or where one is unarmed); lead those on that are on their way to a new incarnation."""
         reported, self._reported = self._reported, {}
         try:
-            rows = [row for row in await self._ledger.partitions() if row.state == "open"]
-            first = rows if self._look_at_all else self._sample(rows, reported)
-            unarmed = await self._unarmed(first)
-            if unarmed and len(first) < len(rows):
-                seen = {row.ref for row in first}
-                unarmed += await self._unarmed([row for row in rows if row.ref not in seen])
-            rearmed = await self._rearm(unarmed)
+            await self._prepare_servers()
+            rows = latest(await self._ledger.partitions())
+            open_rows = [row for row in rows if row.state == "open"]
+            await self._keep_marks(open_rows)
+            unarmed = await self._find_unarmed(open_rows, reported)
+            rearmed = await self._rearm(unarmed) + await self._renew(rows)
+            await self._ledger.end_quarantines(self._clock.now_ms())
         except BaseException:
             self._look_at_all = True  # the shard may have restarted meanwhile
             raise
-        self._look_at_all = False
         # An engine that reports a fence which is not there has missed the news.
-        missed = {row.ref for row in rows if row.ref in reported} - {row.ref for row in unarmed}
+        missed = {row.ref for row in open_rows if row.ref in reported} - {row.ref for row in unarmed}
         if rearmed:
             _log.info("armed again", partitions=len(rearmed), of_unarmed=len(unarmed))
         if rearmed or missed:
@@ -80,6 +118,10 @@ class Recoverer:
         if needs.fenced:
             self._wake.set()
 
+    def _hear_applied(self, work: Work) -> None:
+        if self._renewing and work.applied:
+            self._wake.set()
+
     def _note(self, report: FencedReport) -> None:
         key = (report.ref, report.incarnation)
         self._acknowledged[key] = max(report.acknowledged_seq, self._acknowledged.get(key, 0))
@@ -89,7 +131,7 @@ class Recoverer:
         self._wake.clear()
         await self.look()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._interval_s):
+            async with asyncio.timeout(_RENEWING_INTERVAL_S if self._renewing else self._interval_s):
                 await self._wake.wait()
 
     def _sample(self, rows: Sequence[PartitionRow], reported: Iterable[PartitionRef]) -> list[PartitionRow]:
@@ -99,25 +141,56 @@ class Recoverer:
         wanted = set(reported)
         return list((chosen | {row.ref: row for row in rows if row.ref in wanted}).values())
 
-    async def _unarmed(self, rows: Sequence[PartitionRow]) -> list[PartitionRow]:
-        unarmed = []
+    async def _find_unarmed(self, rows: Sequence[PartitionRow], reported: Iterable[PartitionRef]) -> list[PartitionRow]:
+        first = rows if self._look_at_all else self._sample(rows, reported)
+        unarmed, away = await self._unarmed(first)
+        if unarmed and len(first) < len(rows):
+            seen = {row.ref for row in first}
+            more, more_away = await self._unarmed([row for row in rows if row.ref not in seen])
+            unarmed, away = unarmed + more, away or more_away
+        self._look_at_all = away  # what cannot be reached may restart
+        return unarmed
+
+    async def _unarmed(self, rows: Sequence[PartitionRow]) -> tuple[list[PartitionRow], bool]:
+        """Those that are not armed; and whether some could not be asked."""
+        unarmed: list[PartitionRow] = []
+        away = False
         for start in range(0, len(rows), _AT_ONCE):
             some = rows[start : start + _AT_ONCE]
-            statuses = await asyncio.gather(*(self._shard.status(row.ref) for row in some))
-            unarmed += [row for row, status in zip(some, statuses, strict=True) if not status.armed]
-        return unarmed
+            statuses = await _unless_lost(reachable(self._shard, [row.ref for row in some])) or {}
+            away = away or len(statuses) < len(some)
+            unarmed += [row for row in some if row.ref in statuses and not statuses[row.ref].armed]
+        return unarmed, away
+
+    async def _prepare_servers(self) -> None:
+        """One that cannot be prepared is felt by its partitions alone."""
+        try:
+            await self._prepare()
+        except (BackendUnavailable, InvalidSettings) as error:
+            if str(error) != self._unprepared:
+                _log.warning("a server has no function library", why=str(error))
+            self._unprepared = str(error)
+        else:
+            self._unprepared = ""
+
+    # --- the same incarnation goes on ---
 
     async def _rearm(self, rows: Sequence[PartitionRow]) -> list[PartitionRef]:
         if not rows:
             return []
-        durability = await self._shard.durability()
         rearmed = []
         # Arming breaks a seal, and that must not be forgotten: a seal that came back would prove what is lost.
-        async with self._shard.syncing_every_write():
+        async with self._shard.syncing_every_write([row.ref for row in rows]):
+            durabilities = await self._durabilities(rows)
             for start in range(0, len(rows), _AT_ONCE):
-                some = rows[start : start + _AT_ONCE]
-                proven = await asyncio.gather(*(self._rearm_one(row.ref, durability) for row in some))
-                rearmed += [row.ref for row, armed in zip(some, proven, strict=True) if armed]
+                some = [row for row in rows[start : start + _AT_ONCE] if self._shard.name_of(row.ref) in durabilities]
+                armed = await asyncio.gather(
+                    *(
+                        _unless_lost(self._rearm_one(row.ref, durabilities[self._shard.name_of(row.ref)]))
+                        for row in some
+                    )
+                )
+                rearmed += [row.ref for row, each in zip(some, armed, strict=True) if each]
         return rearmed
 
     async def _rearm_one(self, ref: PartitionRef, durability: Durability) -> bool:
@@ -128,33 +201,107 @@ class Recoverer:
         row = await self._ledger.partition(ref)  # after the status: the watermark only grows
         if row is None or row.state != "open":
             return False
-        acknowledged_seq = self._acknowledged.get((ref, row.incarnation), 0)
-        verdict = judge_restart(_evidence(row, status, durability, acknowledged_seq))
-        if verdict.proven and row.durability == "durable" and not durability.every_write_synced:
-            await self._ledger.mark_fast(ref, row.incarnation)  # from here on only a seal proves a restart
-        if verdict.proven and not await self._shard.arm(ref, row.incarnation, status.seq, memory):
+        verdict = self._judge(row, status, durability)
+        if verdict.action == "arm":
+            if row.durability == "durable" and not durability.every_write_synced:
+                await self._ledger.mark_fast(ref, row.incarnation)  # from here on only a seal proves a restart
+            if await self._shard.arm(ref, row.incarnation, status.seq, memory):
+                self._say(row, status, verdict)
+                return True
             if (await self._shard.status(ref)).armed:  # another recoverer was quicker
                 return True
-            verdict = Verdict(False, "the shard refused: its memory changed under an armed fence, or does not add up")
+            why = "the shard refused: its memory changed under an armed fence, or does not add up"
+            verdict = Verdict("lost", why)
         self._say(row, status, verdict)
-        return verdict.proven
+        if verdict.action == "renew" or self._given_up(row):
+            await self._ledger.fence_partition(ref, row.incarnation, verdict.reason)
+            self._renewing = True
+        return False
+
+    def _given_up(self, row: PartitionRow) -> bool:
+        now_ms = self._clock.monotonic_ms()
+        since_ms = self._lost_since_ms.setdefault((row.ref, row.incarnation), now_ms)
+        return now_ms - since_ms >= self._lost_after_ms
+
+    def _judge(self, row: PartitionRow, status: PartitionStatus, durability: Durability) -> Verdict:
+        acknowledged_seq = self._acknowledged.get((row.ref, row.incarnation), 0)
+        return judge_restart(_evidence(row, status, durability, acknowledged_seq))
+
+    # --- a new incarnation ---
+
+    async def _renew(self, rows: Sequence[PartitionRow]) -> list[PartitionRef]:
+        """Lead fenced and rebuilding partitions on. Returns those that are open now."""
+        refs = [row.ref for row in rows if row.state in ("fenced", "rebuilding")]
+        renewed: list[PartitionRef] = []
+        for start in range(0, len(refs), _AT_ONCE):
+            some = refs[start : start + _AT_ONCE]
+            opened = await asyncio.gather(*(_unless_lost(self._renew_one(ref)) for ref in some))
+            renewed += [ref for ref, each in zip(some, opened, strict=True) if each]
+        self._renewing = len(renewed) < len(refs) or (self._renewing and not refs)
+        return renewed
+
+    async def _renew_one(self, ref: PartitionRef) -> bool:
+        row = await self._ledger.partition(ref)
+        if row is not None and row.state == "fenced":
+            status = await self._shard.status(ref)
+            row = await self._ledger.partition(ref) or row  # after the status: the watermark only grows
+            verdict = self._judge(row, status, await self._shard.durability(ref))
+            if not await self._renewal.close(row, proven=verdict.proven):
+                return False
+        return await self._renewal.rebuild(ref)
+
+    # --- what may not be forgotten ---
+
+    async def _keep_marks(self, rows: Sequence[PartitionRow]) -> None:
+        """Mark the partitions whose server does not keep, or not alone, what they count on: a restart or a promotion
+        later on proves nothing."""
+        durabilities = await self._durabilities(rows)
+        for row in rows:
+            durability = durabilities.get(self._shard.name_of(row.ref))
+            if durability is not None and self._too_little(row, durability):
+                await self._ledger.mark_fast(row.ref, row.incarnation)
+
+    def _too_little(self, row: PartitionRow, durability: Durability) -> bool:
+        if row.durability == "fast":
+            return False
+        if not durability.every_write_synced:
+            return True
+        if row.durability == "durable":
+            return durability.copies > 0
+        return self._replica_acks is not None and durability.copies > self._replica_acks
+
+    async def _durabilities(self, rows: Sequence[PartitionRow]) -> dict[str, Durability]:
+        """By server; those that are away are left out."""
+        one_of = {self._shard.name_of(row.ref): row.ref for row in rows}
+        found = await asyncio.gather(*(_unless_lost(self._shard.durability(ref)) for ref in one_of.values()))
+        return {name: each for name, each in zip(one_of, found, strict=True) if each is not None}
 
     def _say(self, row: PartitionRow, status: PartitionStatus, verdict: Verdict) -> None:
         key = (row.ref, row.incarnation)
         what = {"item_id": row.item_id, "partition": row.partition, "incarnation": row.incarnation, "seq": status.seq}
-        if verdict.proven:
+        if verdict.action == "arm":
             self._said.pop(key, None)
+            self._lost_since_ms.pop(key, None)
             _log.debug("armed again", reason=verdict.reason, **what)
         elif self._said.get(key) != verdict.reason:
             self._said[key] = verdict.reason
-            _log.error("not armed, it needs a recovery", reason=verdict.reason, **what)
+            log = _log.error if verdict.action == "lost" else _log.info
+            log("not armed, it needs a new incarnation", reason=verdict.reason, **what)
+
+
+async def _unless_lost(work: Awaitable[R]) -> R | None:
+    """None where the shard is away: that is felt by its partitions alone."""
+    try:
+        return await work
+    except Lost:
+        return None
 
 
 def _evidence(row: PartitionRow, status: PartitionStatus, durability: Durability, acknowledged_seq: int) -> Evidence:
     return Evidence(
         ledger_incarnation=row.incarnation,
         watermark=row.watermark,
-        began_durable=row.durability == "durable",
+        durability=row.durability,
         incarnation=status.incarnation,
         seq=status.seq,
         stream_seq=status.stream_seq,

@@ -14,7 +14,8 @@ from hotsku.backoff import end_if_cancelled
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.relaying import Progress
 from hotsku.log import get_logger
-from hotsku.ports import Broker, Clock, Fenced, Ledger, Needs, PartitionRow, Shard, Signals, Stale, Work
+from hotsku.ports import Broker, Clock, Fenced, Ledger, Lost, Needs, PartitionRow, Shard, Signals, Stale, Work
+from hotsku.stocking import latest
 from hotsku.workers.publisher import EventsLost, Publisher
 from hotsku.workers.retrying import AWAY, repeat
 from hotsku.workers.tracks import Tracks
@@ -62,6 +63,10 @@ class Relay:
         self._tracks = Tracks(clock, resend_after_ms)
         signals.subscribe(needs=self._hear_needs, work=self._hear_work)
 
+    def published(self) -> dict[PartitionRef, tuple[int, int]]:
+        """How far it has sent each partition's events: incarnation, and the last seq."""
+        return {track.ref: (track.incarnation, track.published) for track in self._tracks.all()}
+
     async def run(self) -> None:
         """Relay until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -98,11 +103,11 @@ class Relay:
                     await self._tracks.moved.wait()
 
     async def _drain_once(self) -> list[PartitionRef]:
-        self._adopt(await self._ledger.partitions())
-        left = await self._shard.waiting([(t.ref, t.incarnation, t.watermark) for t in self._tracks.all()])
-        self._tracks.make_due(left)
+        self._adopt(latest(await self._ledger.partitions()))
+        waiting = await self._shard.waiting([(t.ref, t.incarnation, t.watermark) for t in self._tracks.all()])
+        self._tracks.make_due(waiting.found)
         await self._publish_due()
-        return left
+        return waiting.found + waiting.unknown
 
     # --- the triggers ---
 
@@ -118,7 +123,7 @@ class Relay:
 
     async def _look_what_waits(self) -> None:
         tracks = [(t.ref, t.incarnation, t.published) for t in self._tracks.all()]
-        self._tracks.make_due(await self._shard.waiting(tracks))
+        self._tracks.make_due((await self._shard.waiting(tracks)).found)
 
     # --- publishing ---
 
@@ -146,15 +151,18 @@ class Relay:
                 self._tracks.put_back(track)
         except EventsLost as error:
             await self._fence(track, str(error))
+        except Lost as lost:
+            # Felt by this shard's partitions alone; the timer finds them again when it is back.
+            _log.debug("a shard is away", item_id=ref.item_id, partition=ref.partition, why=str(lost))
 
     async def _learn(self, ref: PartitionRef) -> Progress | None:
         row = await self._ledger.partition(ref)
-        return self._tracks.follow(row) if row is not None and row.state == "open" else None
+        return self._tracks.follow(row) if row is not None and self._tracks.relayed(row) else None
 
     # --- upkeep ---
 
     async def _keep_up(self) -> None:
-        rows = await self._ledger.partitions()
+        rows = latest(await self._ledger.partitions())
         self._adopt(rows)
         self._tracks.send_stalled_again()
         await _in_batches(self._trim, [row for row in rows if row.state == "open"])
@@ -168,8 +176,8 @@ class Relay:
         track = self._tracks.get(row.ref)
         if track is None or track.incarnation != row.incarnation or row.watermark <= track.trimmed:
             return
-        # A fenced or newer partition is the recoverer's; its stream can wait.
-        with suppress(Fenced, Stale):
+        # A fenced or newer partition is the recoverer's, and one whose shard is away is in nobody's way: it can wait.
+        with suppress(Fenced, Stale, Lost):
             await self._shard.trim(row.ref, row.incarnation, row.watermark)
             track.trimmed = row.watermark
 
@@ -178,10 +186,12 @@ class Relay:
             await self._publisher.check_stream(track)
         except EventsLost as error:
             await self._fence(track, str(error))
+        except Lost as lost:
+            _log.debug("a shard is away", item_id=track.ref.item_id, partition=track.ref.partition, why=str(lost))
 
     async def _fence(self, track: Progress, reason: str) -> None:
         await self._publisher.fence(track, reason)
-        self._tracks.drop(track)
+        self._tracks.broken(track)
         self._publisher.forget(track)
 
 

@@ -7,7 +7,7 @@ Two replenishers at once do no harm: a lease is guarded by the number of the lea
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import Item
@@ -27,7 +27,7 @@ from hotsku.ports import (
     Stale,
     Work,
 )
-from hotsku.stocking import install_missing, lease_and_install, open_item
+from hotsku.stocking import install_missing, lease_and_install, open_item, reachable
 from hotsku.workers.demand import Demand, ItemDemand
 from hotsku.workers.retrying import AWAY
 from hotsku.workers.scene import Scene
@@ -41,7 +41,11 @@ _PARALLEL_ROUNDS = 16
 
 
 class Replenisher:
-    """The role that moves stock to demand."""
+    """The role that moves stock to demand.
+
+    `counts` says how many rounds there were since the start, how many leases they made, and how often they took units
+    back.
+    """
 
     name = "replenisher"
 
@@ -58,6 +62,7 @@ class Replenisher:
         self._away = False
         self._granted_ms: dict[PartitionRef, float] = {}
         self._refill_ms: deque[float] = deque(maxlen=_REFILLS_REMEMBERED)
+        self.counts: Counter[str] = Counter()
         signals.subscribe(needs=self._hear, work=self._hear_applied)
 
     async def run(self) -> None:
@@ -107,6 +112,7 @@ class Replenisher:
     # --- one round ---
 
     async def _round(self, item: Item, demand: ItemDemand) -> None:
+        self.counts["rounds"] += 1
         heard = demand.heard()
         scene = await self._look(item)
         if await self._install_missing(scene):
@@ -121,14 +127,14 @@ class Replenisher:
 
     async def _look(self, item: Item) -> Scene:
         refs = [PartitionRef(item.id, number) for number in range(item.spec.partitions)]
-        statuses = await asyncio.gather(*(self._shard.status(ref) for ref in refs))
+        statuses = await reachable(self._shard, refs)
         # The shards first, the rows last: units that the shards have sold or given up, and the ledger books meanwhile,
         # can only make the item's available units too high.
         standing = await self._ledger.standing(item.id)
         rows = {row.ref: row for row in await self._ledger.partitions(item.id) if row.state == "open"}
         armed = {
             ref: status
-            for ref, status in zip(refs, statuses, strict=True)
+            for ref, status in statuses.items()
             if status.armed and ref in rows and status.incarnation == rows[ref].incarnation
         }
         return Scene(item, standing, rows, armed)
@@ -164,6 +170,7 @@ class Replenisher:
             self._signals.publish(Work(flush=flush))
 
     async def _reclaim(self, status: PartitionStatus, ref: PartitionRef, units: int) -> None:
+        self.counts["reclaims"] += 1
         await self._shard.reclaim(ref, status.incarnation, status.reclaim_no + 1, units)
 
     def _with_top_ups(
@@ -208,6 +215,7 @@ class Replenisher:
         now = self._clock.monotonic_ms()
         if leases is None:
             return  # another replenisher was quicker
+        self.counts["leases"] += len(leases)
         self._refill_ms.append(now - started)
         for ref in sizes:
             self._granted_ms[ref] = now

@@ -22,15 +22,15 @@ class Scene(Struct, frozen=True):
 
     @property
     def available(self) -> int:
-        """Units that are not sold: the ledger's, less what shards have sold and the ledger does not have yet. It may be
-        too high, never too low.
+        """Units that are not sold: the ledger's, less what shards have sold and the ledger does not have yet, and less
+        what is quarantined. It may be too high, never too low.
 
         Only for first incarnations: a later one may have booked a sale as returned (another seq had sold its order), so
         that its two counts differ for ever.
         """
         sold = ((status.taken, self.rows[ref]) for ref, status in self.statuses.items())
         unknown = sum(max(0, taken - row.applied) for taken, row in sold if row.incarnation == 1)
-        return self.standing.actual - unknown
+        return self.standing.actual - self.standing.quarantined - unknown
 
     @property
     def awaited(self) -> list[PartitionRef]:

@@ -25,6 +25,7 @@ class Tracks:
         self._tracks: dict[PartitionRef, Progress] = {}
         self._due: dict[PartitionRef, None] = {}  # in the order in which they are served
         self._held: set[PartitionRef] = set()  # have their share in flight
+        self._broken: set[tuple[PartitionRef, int]] = set()
         self._turn = 0
         self.wake = asyncio.Event()
         self.moved = asyncio.Event()
@@ -64,9 +65,19 @@ class Tracks:
 
     # --- what the ledger has ---
 
+    def relayed(self, row: PartitionRow) -> bool:
+        """Are the partition's events published? Also a fenced one's, as far as its stream has them: its next
+        incarnation waits for that."""
+        return row.state in ("open", "fenced") and (row.ref, row.incarnation) not in self._broken
+
+    def broken(self, track: Progress) -> None:
+        """Its stream does not have all that the ledger lacks: follow it no more."""
+        self._broken.add((track.ref, track.incarnation))
+        self.drop(track)
+
     def adopt(self, rows: Sequence[PartitionRow]) -> list[Progress]:
-        """Follow every open partition, from the ledger's watermark. Returns those that are open no more."""
-        open_rows = {row.ref: row for row in rows if row.state == "open"}
+        """Follow every partition that is relayed, from the ledger's watermark. Returns those that are so no more."""
+        open_rows = {row.ref: row for row in rows if self.relayed(row)}
         gone = [self._tracks[ref] for ref in self._tracks.keys() - open_rows.keys()]
         for track in gone:
             self.drop(track)

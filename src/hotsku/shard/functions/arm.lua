@@ -12,6 +12,8 @@ local function arm_partition(keys, args)
     return {'REFUSED', 'the memory changed under an armed fence'}
   end
   if args[3] ~= name_memory() then return {'REFUSED', 'the shard has restarted since'} end
+  if is_rebuilding(keys[1]) then return {'REFUSED', 'its orders are being rebuilt'} end
+  if p.ended == 1 then return {'REFUSED', 'the incarnation is over'} end
   local stream_incarnation, stream_seq = last_event(keys[2])
   if stream_incarnation < incarnation then stream_seq = 0 end -- it has no event of this incarnation yet
   if stream_incarnation > incarnation or stream_seq ~= seq then

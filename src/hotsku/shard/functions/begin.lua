@@ -10,6 +10,7 @@ local function begin_partition(keys, args)
   local p, fence = read_partition(keys[1]), armed[keys[1]]
   if p and p.incarnation > incarnation then return {'STALE', p.incarnation} end
   if p and p.incarnation < incarnation then return {'FENCED'} end
+  if p and p.ended == 1 then return {'FENCED'} end
   if p and fence then
     if fence.busy or fence.incarnation ~= p.incarnation or fence.seq ~= p.seq then return {'FENCED'} end
     return {'ALREADY'}
@@ -21,10 +22,7 @@ local function begin_partition(keys, args)
   -- The shard restarted since the ledger was looked at: the partition may have been leased to, and lost, meanwhile.
   if args[5] ~= name_memory() then return {'FENCED'} end
 
-  redis.call('HSET', keys[1],
-    'incarnation', incarnation, 'seq', 0, 'active', 'a', 'left_a', 0, 'left_b', 0, 'threshold', 1,
-    'installed', 0, 'taken', 0, 'returned', 0, 'lease_no', 0, 'reclaim_no', 0, 'reclaimed', 0, 'trimmed', 0,
-    'limit', limit, 'opens_at', opens_at, 'closes_at', closes_at, 'clock', 0, 'sealed', -1)
+  write_empty(keys[1], incarnation, limit, opens_at, closes_at, 0, 0)
   armed[keys[1]] = {incarnation = incarnation, seq = 0, busy = false}
   return {'OK'}
 end

@@ -3,6 +3,7 @@
 -- ARGV  1 incarnation (integer)   2 deadline (integer, ms of the shard's clock)
 --       3 take (0 or 1): 0 answers from the records only, new orders that nothing else refuses are dry
 --       4 orders (msgpack flat array: order field, quantity, order field, quantity, ...; at most 1,000 orders)
+--       5 copied (0 or 1): 1 has replays written down, so that a caller who waits for copies waits for those of the sale
 -- Reply {'OK', seq before, left_a, left_b, active, refill (0 or 1), taken, now (ms), codes, record, record, ...}
 --       | {'LATE', now} past the deadline, nothing done | {'STALE', incarnation} | {'FENCED'}
 -- A code an order, in their order; R and X have a record each, in their order:
@@ -137,6 +138,9 @@ local function deduct_batch(keys, args)
     append_events(keys[4], p, 'deducted', now, cmsgpack.pack(events))
     fence.seq = p.seq
     fence.busy = false
+  elseif #answers > 0 and args[5] == '1' then
+    -- WAIT covers the writes of its own connection alone, and the sale may have been another's.
+    redis.call('HINCRBY', keys[1], 'replays', 1)
   end
   return {'OK', seq_before, p.left_a, p.left_b, p.active, wants_refill(p) and 1 or 0, p.taken, now,
     table.concat(codes), unpack(answers)}

@@ -23,7 +23,7 @@ end
 -- The fields of a meta hash. All are integers but `active` ("a" or "b"); 0 is "none" in limit, opens_at and closes_at.
 local FIELDS = {
   'incarnation', 'seq', 'active', 'left_a', 'left_b', 'threshold', 'installed', 'taken', 'returned', 'lease_no',
-  'reclaim_no', 'reclaimed', 'trimmed', 'limit', 'opens_at', 'closes_at', 'clock', 'sealed',
+  'reclaim_no', 'reclaimed', 'trimmed', 'limit', 'opens_at', 'closes_at', 'clock', 'sealed', 'ended',
 }
 
 -- More than this between the stored clock and the real one is no clock to sell by.
@@ -46,10 +46,11 @@ local function read_partition(meta_key)
   return p
 end
 
--- Returns the partition and its fence, or nil and the refusal to reply.
+-- Returns the partition and its fence, or nil and the refusal to reply. What was ended (see end.lua) stays so: its slot
+-- may have been ended on another server, and come back to one that is armed for it.
 local function pass_fence(meta_key, incarnation)
   local p, fence = read_partition(meta_key), armed[meta_key]
-  if not p or not fence or fence.busy or fence.incarnation ~= p.incarnation or fence.seq ~= p.seq then
+  if not p or not fence or fence.busy or p.ended == 1 or fence.incarnation ~= p.incarnation or fence.seq ~= p.seq then
     return nil, {'FENCED'}
   end
   if incarnation < p.incarnation then return nil, {'STALE', p.incarnation} end
@@ -63,6 +64,20 @@ local function read_clock(p)
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   if p.clock > now + MAX_CLOCK_SKEW_MS then return nil end
   return math.max(now, p.clock)
+end
+
+-- Whether a new incarnation has begun whose orders are not all there yet; see renew.lua.
+local function is_rebuilding(meta_key)
+  return redis.call('HGET', meta_key, 'rebuilding') == '1'
+end
+
+-- A partition with nothing in its buckets.
+local function write_empty(meta_key, incarnation, limit, opens_at, closes_at, clock, rebuilding)
+  redis.call('HSET', meta_key,
+    'incarnation', incarnation, 'seq', 0, 'active', 'a', 'left_a', 0, 'left_b', 0, 'threshold', 1,
+    'installed', 0, 'taken', 0, 'returned', 0, 'lease_no', 0, 'reclaim_no', 0, 'reclaimed', 0, 'trimmed', 0,
+    'limit', limit, 'opens_at', opens_at, 'closes_at', closes_at, 'clock', clock, 'sealed', -1,
+    'rebuilding', rebuilding, 'ended', 0)
 end
 
 local function standby_of(p)

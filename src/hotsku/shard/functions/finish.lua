@@ -1,0 +1,16 @@
+-- hs_finish: ends the rebuilding of a partition, whose orders are all there now, and arms it.
+-- KEYS  1 meta (hash)
+-- ARGV  1 incarnation (integer)   2 the memory's name when the rebuilding began (string)
+-- Reply {'OK'} | {'REFUSED', why}
+local function finish_rebuilding(keys, args)
+  local incarnation = integer(args[1])
+  local p = read_partition(keys[1])
+  if not p or p.incarnation ~= incarnation then return {'REFUSED', 'another incarnation is there'} end
+  if args[2] ~= name_memory() then return {'REFUSED', 'the shard has restarted since'} end
+  if not is_rebuilding(keys[1]) then return armed[keys[1]] and {'OK'} or {'REFUSED', 'it is not being rebuilt'} end
+  redis.call('HSET', keys[1], 'rebuilding', 0)
+  armed[keys[1]] = {incarnation = incarnation, seq = 0, busy = false}
+  return {'OK'}
+end
+
+redis.register_function('hs_finish', finish_rebuilding)
