@@ -123,11 +123,11 @@ def test_a_user_who_arrives_during_the_stop_waits_and_starts_afresh(folder: Fold
 
 
 def test_a_user_who_arrives_in_the_linger_keeps_server_and_worker(folder: Folder) -> None:
-    first = folder.user(linger="3")
+    first = folder.user(linger="8")
     before = first.answer()
     worker = folder.worker_pid
     first.leave()
-    second = folder.user(linger="3")
+    second = folder.user(linger="8")
     assert second.answer()["run_id"] == before["run_id"]
     assert folder.worker_pid == worker
     assert folder.flushes() == 0

@@ -1,4 +1,4 @@
-"""The topology of a Valkey or Redis Cluster, as redis-py's cluster client reads it (CLUSTER SLOTS, CLUSTER NODES)."""
+"""The topology of a Valkey or Redis Cluster, as redis-py's cluster client reads it (CLUSTER NODES)."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ class _Node(TypedDict):
     """A line of CLUSTER NODES."""
 
     node_id: str
+    hostname: str
     flags: str
     master_id: str
     slots: list[list[str]]
@@ -74,37 +75,43 @@ class ClusterTopology(Topology):
                 await self._client.nodes_manager.initialize()
             else:
                 await self._client.initialize()  # the first time it learns the commands, too
+            # One answer for both, owners and replicas: between two, slots may move.
             nodes = cast("Mapping[str, _Node]", await self._client.cluster_nodes())
         except (RedisError, RedisClusterException, OSError) as error:
             raise BackendUnavailable(f"no node of the cluster can be reached: {error}") from error
-        slots = self._client.nodes_manager.slots_cache
-        self._owners = {slot: self.at(owner[0].host, int(owner[0].port)) for slot, owner in sorted(slots.items())}
-        living = _replicas_by_slot(nodes)
-        self._replicas = {}
-        for slot, master in self._owners.items():
-            if slot in living:
-                self._replicas[master] = [self.at(*each) for each in living[slot]]
-            else:
-                self._replicas.setdefault(master, [])
+        found = {node["node_id"]: self._address(name, node) for name, node in nodes.items()}
+        replicas = _living_replicas(nodes)
+        self._owners, self._replicas = {}, {}
+        for node in sorted(nodes.values(), key=_first_slot):
+            if node["slots"]:
+                master = found[node["node_id"]]
+                self._replicas[master] = [found[replica] for replica in replicas[node["node_id"]]]
+                for low, *high in node["slots"]:
+                    self._owners.update(dict.fromkeys(range(int(low), int((high or [low])[-1]) + 1), master))
+
+    def _address(self, name: str, node: "_Node") -> Address:
+        """By its name where the cluster tells clients names (`cluster-preferred-endpoint-type`), else by its number."""
+        host, _, port = name.rpartition(":")
+        named = node["hostname"] and f"{node['hostname']}:{port}" in self._client.nodes_manager.nodes_cache
+        return self.at(node["hostname"] if named else host.strip("[]"), int(port))
 
     def at(self, host: str, port: int) -> Address:
         """A node's address, with the cluster's login."""
         return replace(self._login, host=host, port=port)
 
 
-def _replicas_by_slot(nodes: "Mapping[str, _Node]") -> dict[int, list[tuple[str, int]]]:
-    """The replicas of each master that the cluster does not hold for dead, by one of the master's slots.
+def _living_replicas(nodes: "Mapping[str, _Node]") -> defaultdict[str, list[str]]:
+    """The ids of each master's replicas that the cluster does not hold for dead.
 
     CLUSTER SLOTS lists a replica only when the asked node has heard how far it is, which on a new cluster takes
     seconds; it may be promoted before that. One that is merely suspected (`fail?`) counts: others may see it well.
     """
-    by_master: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
-    for address, node in nodes.items():
+    by_master: defaultdict[str, list[str]] = defaultdict(list)
+    for node in nodes.values():
         if not {"fail", "noaddr", "handshake"} & set(node["flags"].split(",")):
-            by_master[node["master_id"]].append(_host_and_port(address))
-    return {int(node["slots"][0][0]): by_master[node["node_id"]] for node in nodes.values() if node["slots"]}
+            by_master[node["master_id"]].append(node["node_id"])
+    return by_master
 
 
-def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host, int(port)
+def _first_slot(node: _Node) -> int:
+    return int(node["slots"][0][0]) if node["slots"] else -1

@@ -82,6 +82,9 @@ class Router:
             if address is None:
                 self.topology.doubt()
                 raise Lost("no server has the slot", sent=False)
+            if copied and address not in self.topology.masters():
+                self.topology.doubt()  # a redirection led there: nobody knows yet which replicas it has
+                raise Lost(f"{address.name} is not known yet", sent=False)
             try:
                 copies = self._copies_of(address) if copied else None
                 return await self._wire(address).call(*arguments, asking=asking, copies=copies)

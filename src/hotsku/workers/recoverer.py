@@ -4,7 +4,7 @@ incarnation begin where it is not, or where another copy has taken over."""
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.recovery import Evidence, Verdict, judge_restart
@@ -37,6 +37,7 @@ _RENEWING_INTERVAL_S = 0.05
 
 _log = get_logger("recoverer")
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -157,7 +158,7 @@ class Recoverer:
         away = False
         for start in range(0, len(rows), _AT_ONCE):
             some = rows[start : start + _AT_ONCE]
-            statuses = await _unless_lost(reachable(self._shard, [row.ref for row in some])) or {}
+            statuses = await _unless_lost(reachable, self._shard, [row.ref for row in some]) or {}
             away = away or len(statuses) < len(some)
             unarmed += [row for row in some if row.ref in statuses and not statuses[row.ref].armed]
         return unarmed, away
@@ -186,7 +187,7 @@ class Recoverer:
                 some = [row for row in rows[start : start + _AT_ONCE] if self._shard.name_of(row.ref) in durabilities]
                 armed = await asyncio.gather(
                     *(
-                        _unless_lost(self._rearm_one(row.ref, durabilities[self._shard.name_of(row.ref)]))
+                        _unless_lost(self._rearm_one, row.ref, durabilities[self._shard.name_of(row.ref)])
                         for row in some
                     )
                 )
@@ -235,7 +236,7 @@ class Recoverer:
         renewed: list[PartitionRef] = []
         for start in range(0, len(refs), _AT_ONCE):
             some = refs[start : start + _AT_ONCE]
-            opened = await asyncio.gather(*(_unless_lost(self._renew_one(ref)) for ref in some))
+            opened = await asyncio.gather(*(_unless_lost(self._renew_one, ref) for ref in some))
             renewed += [ref for ref, each in zip(some, opened, strict=True) if each]
         self._renewing = len(renewed) < len(refs) or (self._renewing and not refs)
         return renewed
@@ -273,7 +274,7 @@ class Recoverer:
     async def _durabilities(self, rows: Sequence[PartitionRow]) -> dict[str, Durability]:
         """By server; those that are away are left out."""
         one_of = {self._shard.name_of(row.ref): row.ref for row in rows}
-        found = await asyncio.gather(*(_unless_lost(self._shard.durability(ref)) for ref in one_of.values()))
+        found = await asyncio.gather(*(_unless_lost(self._shard.durability, ref) for ref in one_of.values()))
         return {name: each for name, each in zip(one_of, found, strict=True) if each is not None}
 
     def _say(self, row: PartitionRow, status: PartitionStatus, verdict: Verdict) -> None:
@@ -289,10 +290,10 @@ class Recoverer:
             log("not armed, it needs a new incarnation", reason=verdict.reason, **what)
 
 
-async def _unless_lost(work: Awaitable[R]) -> R | None:
+async def _unless_lost(work: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R | None:
     """None where the shard is away: that is felt by its partitions alone."""
     try:
-        return await work
+        return await work(*args, **kwargs)
     except Lost:
         return None
 
