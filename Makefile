@@ -3,6 +3,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+SERVE_ARGS ?=
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -10,7 +11,7 @@ INSTALL := --require-hashes -r requirements.lock
 SELF := --no-deps --no-build-isolation -e .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test lint format clean lock
+.PHONY: help setup demo serve bench test lint format clean lock
 
 help: ## Say what the targets do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +29,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: setup ## Sell one hot item to 200,000 buyers, and audit it
 	@$(BIN)/hotsku demo $(DEMO_ARGS)
+
+serve: setup ## Serve the HTTP interface on loopback (SERVE_ARGS="--port 9000")
+	@$(BIN)/hotsku serve $(SERVE_ARGS)
 
 bench: setup ## Measure every rung of the ladder side by side (BENCH_ARGS="--quick single bulk")
 	@$(BIN)/hotsku bench $(BENCH_ARGS)

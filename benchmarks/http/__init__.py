@@ -1,0 +1,1 @@
+"""What an order costs over HTTP: see README.md."""

@@ -1,0 +1,142 @@
+"""The sides: each a server process of its own, started once and measured in turns."""
+
+import asyncio
+import json
+import os
+import re
+import socket
+import sys
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+import psutil
+
+from hotsku.bench.servers import running_server
+
+
+class Server:
+    """A server process that listens on a port."""
+
+    def __init__(self, port: int, pid: int) -> None:
+        self.port = port
+        self._process = psutil.Process(pid)
+        self._rounds = 0
+
+    async def measure(self, seconds: float, connections: int, rate: float = 0) -> dict[str, Any]:
+        """Load it for some seconds; what the load saw."""
+        self._rounds += 1
+        arguments = (str(self.port), str(seconds), str(connections), str(rate), f"{os.getpid()}-{self._rounds}")
+        before = sum(self._process.cpu_times()[:2])
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "benchmarks.http.load", *arguments, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+        cpu_s = sum(self._process.cpu_times()[:2]) - before
+        figures: dict[str, Any] = json.loads(out)
+        if set(figures["statuses"]) != {"201"}:
+            raise RuntimeError(f"not every order was accepted: {figures}")
+        return figures | {"cpu_us": cpu_s * 1e6 / figures["statuses"]["201"]}
+
+
+@asynccontextmanager
+async def constant() -> AsyncIterator[Server]:
+    """Plain ASGI."""
+    async with _module("benchmarks.http.constant", {}) as server:
+        yield server
+
+
+@asynccontextmanager
+async def tutorial(folder: Path) -> AsyncIterator[Server]:
+    """FastAPI and redis-py, on a Valkey that keeps nothing on disk."""
+    async with AsyncExitStack() as exits:
+        valkey = await exits.enter_async_context(running_server(folder, on_disk=False))
+        environment = {"SHARD_SOCKET": str(valkey.spec.socket)}
+        yield await exits.enter_async_context(_module("benchmarks.http.tutorial", environment))
+
+
+@asynccontextmanager
+async def route(folder: Path, partitions: int | None) -> AsyncIterator[Server]:
+    """`hotsku serve` on an embedded folder."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "hotsku.cli.main", "serve", "--port", "0"),
+        cwd=folder,
+        stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    words = cast(asyncio.StreamReader, process.stderr)
+    while not (found := re.search(rb"serving on http://[^:]+:(\d+)", await words.readline())):
+        if process.returncode is not None:
+            raise RuntimeError("hotsku serve has ended")
+    port = int(found[1])
+    reading = asyncio.create_task(words.read())
+    item = {"sku": "a", "total": 1_000_000_000, "partitions": partitions}
+    await asyncio.to_thread(_post, port, "/v1/items", item)
+    try:
+        yield Server(port, _server_process(process.pid))
+    finally:
+        process.terminate()
+        await process.wait()
+        await reading
+
+
+@contextmanager
+def ledger_held(folder: Path) -> Any:
+    """The folder's worker process stands still."""
+    worker = _process_with("hotsku.embedded_worker", f"embedded:{folder}")
+    worker.suspend()
+    try:
+        yield
+    finally:
+        worker.resume()
+
+
+async def ledger_followed(port: int) -> None:
+    """Wait until the ledger has everything."""
+    while (await asyncio.to_thread(_lag, port)) > 0:  # noqa: ASYNC110
+        await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def _module(name: str, environment: dict[str, str]) -> AsyncIterator[Server]:
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
+        fd = listening.fileno()
+        os.set_inheritable(fd, True)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", name, str(fd), pass_fds=(fd,), env=os.environ | environment
+        )
+        port = listening.getsockname()[1]
+        try:
+            await asyncio.to_thread(_post, port, "/v1/items/a/deductions", {"order_id": "first"})
+            yield Server(port, process.pid)
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+def _post(port: int, path: str, body: dict[str, object]) -> None:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
+    urllib.request.urlopen(request, timeout=30).close()
+
+
+def _lag(port: int) -> int:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/items/a/partitions", timeout=30) as answer:
+        return sum(partition["lag"] for partition in json.load(answer)["partitions"])
+
+
+def _server_process(parent: int) -> int:
+    children = psutil.Process(parent).children()
+    return next(child.pid for child in children if "hotsku.http.process" in child.cmdline())
+
+
+def _process_with(*words: str) -> psutil.Process:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            line = " ".join(process.cmdline())
+            if all(word in line for word in words):
+                return process
+    raise RuntimeError(f"there is no process with {words}")

@@ -1,0 +1,181 @@
+"""What the gateway answers: a status, a body, and the few headers that go with it.
+
+Every no and every error is a problem document (RFC 9457). It names the field where one is wrong, and nothing internal:
+what a back end said goes to the log, never to a caller.
+"""
+
+from http import HTTPStatus
+
+import msgspec
+from msgspec import Struct
+
+from hotsku.domain.deduction import Deduction, OrderState, Outcome
+from hotsku.errors import (
+    BackendUnavailable,
+    HotSKUError,
+    IdempotencyConflict,
+    InvalidRequest,
+    OutcomeUnknown,
+    Overloaded,
+    UnknownItem,
+)
+from hotsku.log import get_logger
+
+JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+RETRY_AFTER_S = 1
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+_log = get_logger("http")
+encode = msgspec.json.Encoder().encode
+
+
+class Answer(Struct, frozen=True, gc=False):
+    """One answer. `label` is what counters and logs call it: an outcome, or the kind of a problem."""
+
+    status: int
+    body: bytes
+    label: str
+    media: bytes = JSON
+    headers: Headers = ()
+
+
+class OrderAnswer(Struct, frozen=True, gc=False, omit_defaults=True):
+    """An order that was accepted. `replayed` is true when an earlier request decided it."""
+
+    outcome: Outcome
+    replayed: bool
+    sku: str
+    order_id: str
+    buyer_id: str
+    quantity: int
+    state: OrderState | None = None
+
+
+class PendingAnswer(Struct, frozen=True):
+    """Nobody knows yet whether the order was accepted. Send the same request again: it is never sold twice."""
+
+    outcome: str = "pending"
+    detail: str = "the order may or may not have been decided; send the same request again"
+
+
+class Problem(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """A no or an error (RFC 9457).
+
+    `type` and `title` name its kind, `detail` says what is the matter. `field` is the part of the request that is
+    wrong. A no has its `outcome`, the order that it is about, and `available`, the units that could still be sold,
+    where that is known.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    field: str | None = None
+    outcome: Outcome | None = None
+    available: int | None = None
+    sku: str | None = None
+    order_id: str | None = None
+    buyer_id: str | None = None
+    quantity: int | None = None
+
+
+_NOES = {
+    Outcome.SOLD_OUT: "nothing is left",
+    Outcome.INSUFFICIENT: "less is left than was asked for",
+    Outcome.LIMIT_EXCEEDED: "the buyer would have more than the item allows",
+    Outcome.NOT_OPEN: "the sale has not begun",
+    Outcome.CLOSED: "the sale is over",
+    Outcome.PAUSED: "the sale is paused",
+    Outcome.NOT_FOUND: "the item has no such order",
+}
+
+
+def kind_uri(label: str) -> str:
+    """The `type` of a problem."""
+    return f"urn:hotsku:problem:{label}"
+
+
+_KINDS = {outcome: (kind_uri(outcome), outcome.replace("_", " ")) for outcome in _NOES}
+
+
+def problem(status: int, label: str, detail: str, *, field: str | None = None, headers: Headers = ()) -> Answer:
+    """An error as an answer.
+
+    Args:
+        label: its kind, in a word or two.
+        detail: one sentence for whoever sent the request.
+        field: the part of the request that is wrong.
+    """
+    body = Problem(type=kind_uri(label), title=HTTPStatus(status).phrase, status=status, detail=detail, field=field)
+    return Answer(status, encode(body), label, PROBLEM, headers)
+
+
+def retry_later(status: int, label: str, detail: str, after_s: int = RETRY_AFTER_S) -> Answer:
+    """A problem that passes: it says when to try again."""
+    return problem(status, label, detail, headers=((b"retry-after", b"%d" % after_s),))
+
+
+def decided(deduction: Deduction) -> Answer:
+    """The answer to an order: 201 where it is new, 200 where it is the same again, 409 for each no."""
+    if deduction.outcome is not Outcome.ACCEPTED:
+        return refused(deduction, 409)
+    label = "replayed" if deduction.replayed else "accepted"
+    return Answer(200 if deduction.replayed else 201, encode(order_answer(deduction)), label)
+
+
+def refused(deduction: Deduction, status: int) -> Answer:
+    """A no as a problem."""
+    uri, title = _KINDS[deduction.outcome]
+    body = Problem(
+        type=uri,
+        title=title,
+        status=status,
+        detail=_NOES[deduction.outcome],
+        outcome=deduction.outcome,
+        available=deduction.available,
+        sku=deduction.sku,
+        order_id=deduction.order_id,
+        buyer_id=deduction.buyer_id,
+        quantity=deduction.quantity or None,
+    )
+    return Answer(status, encode(body), deduction.outcome.value, PROBLEM)
+
+
+def order_answer(deduction: Deduction) -> OrderAnswer:
+    """What is told of an accepted order."""
+    return OrderAnswer(
+        deduction.outcome,
+        deduction.replayed,
+        deduction.sku,
+        deduction.order_id,
+        deduction.buyer_id,
+        deduction.quantity,
+        deduction.state,
+    )
+
+
+def pending() -> Answer:
+    """Nobody knows yet."""
+    return Answer(202, encode(PendingAnswer()), "pending", headers=((b"retry-after", b"%d" % RETRY_AFTER_S),))
+
+
+def failed(error: Exception) -> Answer:
+    """A fault as an answer."""
+    if isinstance(error, InvalidRequest):
+        return problem(400, "invalid_request", str(error), field=error.field)
+    if isinstance(error, UnknownItem):
+        return problem(404, "unknown_item", str(error), field="sku")
+    if isinstance(error, IdempotencyConflict):
+        return problem(422, "idempotency_conflict", str(error), field="quantity")
+    if isinstance(error, OutcomeUnknown):
+        return pending()
+    if isinstance(error, Overloaded):
+        return retry_later(503, "overloaded", str(error))
+    if isinstance(error, BackendUnavailable):
+        _log.warning("a back end is away", why=str(error))
+        return retry_later(503, "unavailable", "a back end is away or not ready; nothing was done by this request")
+    if not isinstance(error, HotSKUError):
+        _log.error("this is a bug in hotsku", exc_info=error)
+    return problem(500, "internal", "the request failed in an unexpected way; the log of the server says more")

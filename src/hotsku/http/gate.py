@@ -1,0 +1,46 @@
+"""Who comes in: the checks that every request passes before anything is done for it."""
+
+from hotsku.http.answers import Answer, problem, retry_later
+from hotsku.http.head import Head
+from hotsku.http.keys import Keys, Role
+from hotsku.http.rate_limit import RateLimit
+
+_CHALLENGE = ((b"www-authenticate", b'Bearer realm="hotsku"'),)
+
+
+class Gate:
+    """Keys and rate limits."""
+
+    def __init__(self, keys: Keys, rate_limit: RateLimit) -> None:
+        self._keys = keys
+        self._rate_limit = rate_limit
+
+    def refuses(self, head: Head, role: Role, *, changes: bool) -> Answer | None:
+        """Why the request may not come in; None where it may.
+
+        Args:
+            role: that the route needs.
+            changes: whether the request may change something.
+        """
+        if not self._rate_limit.allows(head.client):
+            return retry_later(429, "rate_limited", "this client sends more requests than it may")
+        if self._keys:
+            return self._judged(head.secret, role)
+        # Without keys a page of any site in a browser on this machine could sell: browsers say where a request is from.
+        if changes and head.cross_site:
+            return problem(403, "forbidden", "a page of another site may not do this without an API key")
+        return None
+
+    def _judged(self, secret: bytes | None, role: Role) -> Answer | None:
+        found = self._keys.role_of(secret) if secret else None
+        if found is None:
+            return problem(
+                401,
+                "unauthorized",
+                "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY",
+                field="authorization",
+                headers=_CHALLENGE,
+            )
+        if found < role:
+            return problem(403, "forbidden", f"the API key must be of the role {role.name.lower()} or a higher one")
+        return None

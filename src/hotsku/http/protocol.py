@@ -1,0 +1,293 @@
+"""The connection: uvicorn's protocol with bounds for slow, broken and greedy clients, and the fast lane.
+
+uvicorn waits for ever for the rest of a head, keeps whatever a head brings along, and takes any number of pipelined
+requests. A sale is when somebody tries that.
+"""
+
+import asyncio
+import re
+from typing import Any, cast
+
+from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from hotsku.http.answers import Answer, problem, retry_later
+from hotsku.http.bodies import MAX_BODY
+from hotsku.http.fast_lane import FastCall
+from hotsku.http.head import Head, read_head
+from hotsku.http.serving import Serving
+
+MAX_HEAD = 65_536
+MAX_HEADERS = 100
+MAX_PIPELINED = 32
+
+# A connection without a request is kept for so long: shops keep theirs open.
+IDLE_TIMEOUT_S = 75.0
+
+# An order, of a SKU that needs no decoding.
+_FAST = re.compile(rb"/v1/items/([A-Za-z0-9._:@+=-]{1,64})/deductions")
+
+# An answer when the rest of what the client sends does not matter any more.
+_CLOSE = b"connection: close\r\n"
+
+
+class _Refused(Exception):
+    """Stops the parser: the connection is at its end."""
+
+
+class _NoEvent:
+    """A request on the fast lane has nobody who waits for its parts."""
+
+    def set(self) -> None:
+        pass
+
+
+_NO_EVENT = _NoEvent()
+
+
+class _FastCycle:
+    """One request of the fast lane; it stands where uvicorn has its cycle of request and response."""
+
+    __slots__ = (
+        *("body", "call", "disconnected", "head", "keep_alive", "message_event", "more_body", "protocol"),
+        *("request_id", "response_complete", "sku"),
+    )
+
+    def __init__(self, protocol: "GatewayProtocol", sku: str, head: Head) -> None:
+        self.protocol = protocol
+        self.sku = sku
+        self.head = head
+        self.body = b""
+        self.request_id = b""
+        self.call: FastCall | None = None
+        self.disconnected = False
+        self.keep_alive: bool = protocol.parser.should_keep_alive()
+        self.message_event = _NO_EVENT
+        self.more_body = True
+        self.response_complete = False
+
+    def reply(self, answer: Answer) -> None:
+        self.protocol.reply(self, answer)
+
+
+class GatewayProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._serving = cast(Serving, config.loaded_app)
+        self._since_s = self._serving.now_s
+        self._in_head = False
+        self._head_size = 0
+        self._writing_since_s: float | None = None
+        self._refusal: Answer | None = None
+        self._running: RequestResponseCycle | _FastCycle | None = None
+
+    def _last(self) -> "RequestResponseCycle | _FastCycle | None":
+        """The request that came last; the attribute's own type says less than is true."""
+        return self.cycle
+
+    def _is_under_way(self) -> bool:
+        last = self._last()
+        return last is not None and not last.response_complete
+
+    # --- the connection ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self._serving.most_connections:
+            self._serving.drop("too many connections")
+            self._end(retry_later(503, "overloaded", "too many connections; try again"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave_alone()
+        super().connection_lost(exc)
+
+    def _leave_alone(self) -> None:
+        """Nobody is there any more for the request under way: uvicorn knows the last of the pipelined ones alone."""
+        cycle = self._running
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if isinstance(cycle, _FastCycle) and cycle.call is not None:
+                cycle.call.abandon()
+
+    def _abort(self) -> None:
+        self._leave_alone()
+        self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._in_head:
+            self._head_size += len(data)
+            if self._head_size > MAX_HEAD:
+                self._serving.drop("head too large")
+                self._give_up(problem(431, "too_large", f"head must be at most {MAX_HEAD} bytes", field="headers"))
+                return
+        super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, or what the parser was stopped for."""
+        if self.transport.is_closing():
+            return
+        self._serving.drop("not HTTP")
+        self._give_up(self._refusal or problem(400, "invalid_request", "the request is not HTTP", field="head"))
+
+    def _give_up(self, answer: Answer) -> None:
+        """Nothing more is taken from this client."""
+        if self._is_under_way():
+            self._abort()  # it would take this for the answer to the request that is under way
+        else:
+            self._end(answer)
+
+    def _end(self, answer: Answer) -> None:
+        """The last answer on this connection."""
+        self._write(answer, _CLOSE)
+        self.transport.close()
+
+    def _write(self, answer: Answer, more: bytes) -> None:
+        """Write an answer; `more` are whole lines of its head."""
+        body = answer.body
+        for name, value in answer.headers:
+            more += b"%b: %b\r\n" % (name, value)
+        self.transport.write(
+            b"%b%b%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n%b"
+            % (STATUS_LINE[answer.status], self._serving.date_line, more, answer.media, len(body), body)
+        )
+
+    # --- the parser ---
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._head_size = 0
+        self._since_s = self._serving.now_s
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if len(self.headers) > MAX_HEADERS:
+            self._refuse(problem(431, "too_large", f"there must be at most {MAX_HEADERS} headers", field="headers"))
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._refuse(problem(400, "invalid_request", f"at most {MAX_PIPELINED} requests may be pipelined"))
+        fast = _FAST.fullmatch(self.url)
+        if fast and self._is_usual():
+            head = read_head(self.client[0] if self.client else "", self.headers)
+            if head.length <= MAX_BODY:
+                self._running = _FastCycle(self, fast[1].decode(), head)
+                self.cycle = cast("Any", self._running)
+                return
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        cycle = self._last()
+        if not isinstance(cycle, _FastCycle):
+            super().on_body(body)
+        elif not cycle.response_complete:
+            cycle.body = cycle.body + body if cycle.body else body
+            if len(cycle.body) > MAX_BODY:
+                self._leave_fast_lane(cycle, complete=False)
+
+    def on_message_complete(self) -> None:
+        cycle = self._last()
+        if not isinstance(cycle, _FastCycle):
+            super().on_message_complete()
+            return
+        cycle.more_body = False
+        if cycle.response_complete:
+            return
+        serving = self._serving
+        cycle.request_id = serving.request_ids.of(cycle.head)
+        cycle.call = serving.fast_lane.take(cycle.sku, cycle.head, cycle.body, cycle.request_id, cycle.reply)
+        if cycle.call is None:
+            self._leave_fast_lane(cycle, complete=True)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _is_usual(self) -> bool:
+        """Whether an order may take the fast lane: it is alone on its connection, and asks for nothing special."""
+        return (
+            self.parser.get_method() == b"POST"
+            and not self._is_under_way()
+            and not self.expect_100_continue
+            and not self.parser.should_upgrade()
+        )
+
+    def _leave_fast_lane(self, cycle: _FastCycle, *, complete: bool) -> None:
+        """Let uvicorn and the gateway have the request after all."""
+        self.cycle = cast("Any", None)
+        super().on_headers_complete()
+        super().on_body(cycle.body)
+        if complete:
+            super().on_message_complete()
+
+    def reply(self, cycle: _FastCycle, answer: Answer) -> None:
+        """Answer a request of the fast lane."""
+        cycle.response_complete = True
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        if cycle.keep_alive:
+            self._write(answer, b"x-request-id: %b\r\n" % cycle.request_id)
+            self.on_response_complete()
+        else:
+            self._write(answer, b"x-request-id: %b\r\n%b" % (cycle.request_id, _CLOSE))
+            self.transport.close()
+
+    def _refuse(self, answer: Answer) -> None:
+        self._refusal = answer
+        raise _Refused
+
+    # --- time ---
+
+    def on_response_complete(self) -> None:
+        """As uvicorn does, without a timer for each request: `look` sees idle connections."""
+        self.server_state.total_requests += 1
+        self._since_s = self._serving.now_s
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._writing_since_s = self._serving.now_s
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._writing_since_s = None
+
+    def look(self, now_s: float) -> None:
+        """End the connection if its client has had its time: the deadline of a request is also one for each part of it,
+        and for the taking of its answer."""
+        late_s, last = self._serving.deadline_s, self._last()
+        if self._writing_since_s is not None and now_s - self._writing_since_s > late_s:
+            self._serving.drop("reads too slowly")
+            self._abort()
+        elif not self._is_under_way():
+            self._look_between_requests(now_s - self._since_s, late_s)
+        elif isinstance(last, _FastCycle) and last.more_body and now_s - self._since_s > late_s:
+            self._serving.drop("body too slow")
+            self._end(problem(408, "request_timeout", "the body did not arrive in time", field="body"))
+
+    def _look_between_requests(self, waited_s: float, late_s: float) -> None:
+        last = self._last()
+        if self._in_head and waited_s > late_s:
+            self._serving.drop("head too slow")
+            self._give_up(problem(408, "request_timeout", "the head did not arrive in time", field="head"))
+        elif last is not None and last.more_body and waited_s > late_s:
+            self._serving.drop("sends on after its answer")
+            self._abort()
+        elif waited_s > IDLE_TIMEOUT_S:
+            self.transport.close()

@@ -1,0 +1,130 @@
+"""The gateway of one server process, put together: routes, bounds, counters, and what a connection needs of them."""
+
+import asyncio
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from hotsku.app import Opened
+from hotsku.errors import BackendUnavailable
+from hotsku.http.access_log import AccessLog
+from hotsku.http.asgi import Receive, Scope, Send
+from hotsku.http.counters import Counters, CountersFolder
+from hotsku.http.fast_lane import FastLane
+from hotsku.http.flights import Flights
+from hotsku.http.gate import Gate
+from hotsku.http.gateway import Gateway, Parts
+from hotsku.http.head import RequestIds
+from hotsku.http.hot_routes import Deduct, DeductBatch, HotRoutes, ShowOrder
+from hotsku.http.keys import Keys
+from hotsku.http.management import management
+from hotsku.http.metrics import exposed, request_families, stock_families
+from hotsku.http.rate_limit import RateLimit
+from hotsku.http.readiness import readiness
+from hotsku.http.stock_figures import StockFigures, StockReader
+from hotsku.ports import Lost
+
+# Audits, scrapes and lists take time and memory: a few at once, and they never take a slot of an order.
+_MANAGEMENT_AT_ONCE = 32
+_MANAGEMENT_WAITING = 256
+_MANAGEMENT_DEADLINE_S = 60.0
+# A scraper waits for some seconds: what the server counted must not be lost to it because a back end is away.
+_FIGURES_TIMEOUT_S = 2.0
+
+
+class Serving:
+    """The ASGI application, and the fast lane beside it.
+
+    Attributes:
+        now_s: the loop's time as of the last tick; asking for it at every step of every connection would cost.
+        most_connections: open at once; those that come on top are told to try again.
+        deadline_s: of a request.
+        date_line: what the server puts into every head, as of the last tick.
+    """
+
+    def __init__(
+        self,
+        opened: Opened,
+        keys: Keys,
+        *,
+        rate_limit_per_s: int,
+        most_connections: int,
+        folder: Path | None,
+        number: int,
+    ) -> None:
+        """
+        Args:
+            rate_limit_per_s: requests of one client; 0: no limit.
+            folder: where several server processes leave their counters; None where this is the only one.
+            number: of this process.
+        """
+        settings, clock = opened.stack.settings, opened.stack.clock
+        self._stock_reader = StockReader(opened.stack.ledger, opened.shard)
+        self._counters = Counters()
+        self._folder = CountersFolder(folder, number, self._counters) if folder else None
+        deduct = Deduct(opened.inventory, self._counters)
+        hot = HotRoutes([deduct, DeductBatch(opened.inventory, self._counters), ShowOrder(opened.inventory)])
+
+        async def ready() -> Mapping[str, str]:
+            return await readiness(opened.stack.ledger, opened.shard)
+
+        parts = Parts(
+            hot=hot,
+            management=management(opened.inventory, hot, self.metrics, ready, keyed=bool(keys)),
+            gate=Gate(keys, RateLimit(rate_limit_per_s, clock)),
+            flights=Flights(settings.http_max_in_flight, settings.http_max_waiting),
+            management_flights=Flights(_MANAGEMENT_AT_ONCE, _MANAGEMENT_WAITING),
+            counters=self._counters,
+            request_ids=RequestIds(secrets.token_hex(6)),
+            access_log=AccessLog(clock),
+            clock=clock,
+            deadline_s=settings.http_deadline_ms / 1000,
+            management_deadline_s=_MANAGEMENT_DEADLINE_S,
+        )
+        self._parts = parts
+        self._gateway = Gateway(parts)
+        self.fast_lane = FastLane(parts, opened.inventory, deduct)
+        self.request_ids = parts.request_ids
+        self.most_connections = most_connections
+        self.deadline_s = parts.deadline_s
+        self.now_s = 0.0
+        self.date_line = b""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._gateway(scope, receive, send)
+
+    def drop(self, why: str) -> None:
+        """A connection is ended for a reason that its client gave."""
+        self._counters.drop(why)
+
+    def tick(self, now_s: float, connections: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Time passes: call it often.
+
+        Args:
+            connections: that are open.
+            headers: that every answer gets.
+        """
+        self.now_s = now_s
+        self.date_line = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.fast_lane.end_late_calls()
+        self._counters.levels.update(
+            connections=connections, in_flight=self._parts.flights.taken, waiting=self._parts.flights.waiting
+        )
+
+    def leave_counters(self) -> None:
+        """Let the other server processes have this one's counters."""
+        if self._folder is not None:
+            self._folder.write()
+
+    async def metrics(self, accept: str) -> tuple[str, bytes]:
+        """The content type and the text of the metrics of all server processes and of the stock."""
+        counters = self._folder.of_all() if self._folder is not None else self._counters
+        figures = await self._figures()
+        return exposed([*request_families(counters), *stock_families(figures)], accept)
+
+    async def _figures(self) -> StockFigures | None:
+        try:
+            async with asyncio.timeout(_FIGURES_TIMEOUT_S):
+                return await self._stock_reader.read()
+        except (BackendUnavailable, Lost, TimeoutError):
+            return None

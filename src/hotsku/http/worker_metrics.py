@@ -1,0 +1,92 @@
+"""The metrics of a worker process: `hotsku worker --metrics-port N` serves them beside its work."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from hotsku.domain.events import PartitionRef
+from hotsku.errors import BackendUnavailable, InvalidSettings
+from hotsku.http.metrics import counter_family, stock_families
+from hotsku.http.stock_figures import PartitionFigures, StockFigures, StockReader
+from hotsku.ports import Lost
+from hotsku.stack import Stack
+from hotsku.workers.applier import Applier
+from hotsku.workers.loop import WorkerLoop
+from hotsku.workers.relay import Relay
+from hotsku.workers.replenisher import Replenisher
+
+# A scraper waits for some seconds; the back ends may be away.
+_FIGURES_TIMEOUT_S = 2.0
+_TIMEOUT_S = 5.0
+
+
+def worker_metrics(host: str, port: int) -> Callable[[Stack, WorkerLoop], AbstractAsyncContextManager[None]]:
+    """What `hotsku.app.run_worker` is to be watched by, to have its metrics served at an address."""
+
+    @asynccontextmanager
+    async def watch(stack: Stack, loop: WorkerLoop) -> AsyncIterator[None]:
+        shard = stack.shard()
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_WorkerCollector(loop, StockReader(stack.ledger, shard)))
+        try:
+            server, thread = start_http_server(port, host, registry)
+        except OSError as error:
+            raise InvalidSettings(f"metrics-port must be free here: {host}:{port}: {error.strerror}") from None
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(server.shutdown)
+            server.server_close()
+            await asyncio.to_thread(thread.join)
+            shard.close()
+
+    return watch
+
+
+class _WorkerCollector(Collector):
+    """Collects in the thread of the scrape what the roles count, and asks the event loop for the figures."""
+
+    def __init__(self, worker: WorkerLoop, stock: StockReader) -> None:
+        self._worker = worker
+        self._stock = stock
+        self._loop = asyncio.get_running_loop()
+
+    def collect(self) -> Iterable[Metric]:
+        figures = asyncio.run_coroutine_threadsafe(self._figures(), self._loop).result(_TIMEOUT_S)
+        yield counter_family("hotsku_worker_role_failures", "Times that a role failed.", "role", self._worker.failures)
+        for role in self._worker.roles:
+            if isinstance(role, Applier):
+                yield counter_family(
+                    "hotsku_applier_messages", "Messages, by what became of them.", "result", role.counts
+                )
+            elif isinstance(role, Replenisher):
+                yield counter_family("hotsku_replenisher_steps", "Rounds, leases and reclaims.", "step", role.counts)
+            elif isinstance(role, Relay) and figures is not None:
+                yield _relay_lag(figures, role.published())
+        yield from stock_families(figures)
+
+    async def _figures(self) -> StockFigures | None:
+        try:
+            async with asyncio.timeout(_FIGURES_TIMEOUT_S):
+                return await self._stock.read()
+        except (BackendUnavailable, Lost, TimeoutError):
+            return None
+
+
+def _relay_lag(figures: StockFigures, published: Mapping[PartitionRef, tuple[int, int]]) -> Metric:
+    family = GaugeMetricFamily("hotsku_relay_lag_events", "Events that are not sent on yet.", labels=["sku"])
+    for item in figures.newest:
+        family.add_metric([item.sku], sum(_unsent(item.partitions, published)))
+    return family
+
+
+def _unsent(partitions: Iterable[PartitionFigures], published: Mapping[PartitionRef, tuple[int, int]]) -> Iterator[int]:
+    for partition in partitions:
+        row, status = partition.row, partition.status
+        incarnation, seq = published.get(row.ref, (row.incarnation, row.watermark))
+        if status is not None and status.incarnation == incarnation:
+            yield max(0, status.seq - seq)

@@ -1,0 +1,249 @@
+"""Slow, broken and greedy clients on raw sockets: each gets what it deserves, and nobody else waits for it.
+
+The server has a deadline of half a second, four slots and a queue of two, and a shard that the tests may stop.
+"""
+
+import os
+import select
+import signal
+import socket
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import repeat
+
+import httpx
+import pytest
+from tests.support.folder_processes import eventually
+from tests.support.gateway import Gateway, Raw, order, running_gateway
+from tests.support.servers import TestServer
+
+_DEADLINE = {"HOTSKU_HTTP_DEADLINE_MS": "500", "HOTSKU_HTTP_MAX_IN_FLIGHT": "4", "HOTSKU_HTTP_MAX_WAITING": "2"}
+
+
+@pytest.fixture(scope="module")
+def gateway(module_valkey: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("hostile")
+    where = {"HOTSKU_SHARD_URL": module_valkey.url, "HOTSKU_LEDGER_URL": f"sqlite:///{folder}/ledger.db"}
+    with running_gateway(folder, environment=where | _DEADLINE) as running:
+        with running.client() as http:
+            assert http.post("/v1/items", json={"sku": "a", "total": 100_000, "partitions": 1}).status_code == 201
+        yield running
+        done = running.stop()
+        assert done.status == 0, done
+        assert "Traceback" not in done.err, done.err
+
+
+@pytest.fixture
+def raw(gateway: Gateway) -> Iterator[Raw]:
+    with gateway.connect() as connection:
+        yield connection
+
+
+@pytest.fixture
+def http(gateway: Gateway) -> Iterator[httpx.Client]:
+    with gateway.client() as client:
+        yield client
+
+
+def sells(http: httpx.Client, order_id: str) -> bool:
+    return http.post("/v1/items/a/deductions", json={"order_id": order_id}).status_code in (200, 201)
+
+
+def _answered_while_sending(raw: Raw, pieces: Iterable[bytes]) -> list[int]:
+    """Send piece by piece until the server ends the connection: the statuses that it answered meanwhile."""
+    statuses: list[int] = []
+    with suppress(EOFError, ConnectionError):
+        for piece in pieces:
+            raw.send(piece)
+            if select.select([raw.socket], [], [], 0.005)[0]:
+                statuses.append(raw.answer().status)
+        raise AssertionError("it took all of it")
+    return statuses
+
+
+@contextmanager
+def stopped(server: TestServer) -> Iterator[None]:
+    """The shard answers nobody."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+# --- slow clients ---
+
+
+@pytest.mark.parametrize("begin", [b"P", b"POST /v1/items/a/deductions HTTP/1.1\r\nhost: t\r\nx-slow: "])
+def test_a_head_that_does_not_come(raw: Raw, http: httpx.Client, begin: bytes) -> None:
+    raw.send(begin)
+    assert sells(http, "meanwhile")
+    answer = raw.answer()
+    assert (answer.status, answer.json["field"], answer.headers["connection"]) == (408, "head", "close")
+    assert raw.ended()
+
+
+def test_a_head_that_comes_byte_by_byte(raw: Raw) -> None:
+    """Every byte is a sign of life, and no reason for more time."""
+    data = order("a", "{}", *("x-padding: 0123456789" for _ in range(1_000)))
+    assert set(_answered_while_sending(raw, (bytes([byte]) for byte in data))) <= {408}
+
+
+@pytest.mark.parametrize("target", [b"/deductions ", b"/deductions:batch "])
+def test_half_a_body(raw: Raw, http: httpx.Client, target: bytes) -> None:
+    raw.send(order("a", '{"order_id": "half-of-it"}').replace(b"/deductions ", target)[:-10])
+    assert sells(http, "meanwhile")
+    answer = raw.answer()
+    assert (answer.status, answer.json["field"]) == (408, "body")
+    assert raw.ended()
+
+
+def test_chunks_that_never_end(raw: Raw) -> None:
+    raw.send(b"POST /v1/items HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n")
+    assert _answered_while_sending(raw, repeat(b"400\r\n" + b"x" * 1024 + b"\r\n")) == [413]
+
+
+def test_a_client_that_does_not_read(gateway: Gateway, http: httpx.Client) -> None:
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.connect(("127.0.0.1", gateway.port))
+        connection.send(b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: t\r\n\r\n" * 20)
+        assert sells(http, "meanwhile")
+        eventually(
+            lambda: 'hotsku_http_dropped_total{reason="reads too slowly"}' in http.get("/metrics").text,
+            "the server waits for its reader no longer",
+        )
+
+
+# --- greedy clients ---
+
+
+def test_ten_megabytes_are_refused_unread(raw: Raw, http: httpx.Client) -> None:
+    body = b" " * 10_000_000
+    raw.send(order("a", body)[: -len(body)])
+    answer = raw.answer()
+    assert (answer.status, answer.json["field"]) == (413, "body")
+    assert sells(http, "meanwhile")
+    assert _answered_while_sending(raw, repeat(body[:100])) == []  # whoever sends on is not listened to for long
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [tuple(f"x-{n}: y" for n in range(200)), ("x-long: " + "y" * 300_000,)],
+)
+def test_a_head_beyond_all_measure(raw: Raw, headers: tuple[str, ...]) -> None:
+    with suppress(ConnectionError):  # it may be ended while we still send
+        raw.send(order("a", "{}", *headers))
+        assert raw.answer().status == 431
+        assert raw.ended()
+
+
+def test_pipelined_orders_are_answered_in_their_order(raw: Raw) -> None:
+    raw.send(b"".join(order("a", f'{{"order_id":"p-{n}"}}') for n in range(20)))
+    answers = [raw.answer() for _ in range(20)]
+    assert [(answer.status, answer.json["order_id"]) for answer in answers] == [(201, f"p-{n}") for n in range(20)]
+
+
+def test_a_thousand_pipelined_requests_are_too_many(raw: Raw, http: httpx.Client) -> None:
+    raw.send(b"GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n" * 1_000)
+    with suppress(EOFError, ConnectionError):
+        for _ in range(1_000):
+            raw.answer()
+        raise AssertionError("it answered all of them")
+    assert sells(http, "meanwhile")
+
+
+# --- broken clients ---
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET\r\n\r\n",
+        b"POST /v1/items/a/deductions HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+        b"POST /v1/items/a/deductions HTTP/1.1\r\ncontent-length: 99999999999999999999999\r\n\r\n",
+        b"POST /v1/items/a/deductions HTTP/1.1\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+        b"POST /v1/items/a/deductions HTTP/1.1\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
+        b"POST /v1/items/a/deductions HTTP/1.1\r\nhost : t\r\n\r\n",
+    ],
+)
+def test_what_is_not_http(raw: Raw, data: bytes) -> None:
+    raw.send(data)
+    answer = raw.answer()
+    assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
+    assert raw.ended()
+
+
+def test_nonsense_behind_an_order_is_not_taken_for_its_answer(
+    raw: Raw, http: httpx.Client, module_valkey: TestServer
+) -> None:
+    with stopped(module_valkey):
+        raw.send(order("a", '{"order_id":"before-nonsense"}') + b"\x00nonsense\r\n\r\n")
+        assert raw.ended()
+    assert sells(http, "before-nonsense")
+
+
+def test_clients_that_vanish(gateway: Gateway, http: httpx.Client) -> None:
+    """With a reset, in the middle of everything."""
+    request = order("a", '{"order_id":"vanished"}')
+    for size in (1, 30, len(request) - 1, len(request), len(request)):
+        connection = socket.create_connection(("127.0.0.1", gateway.port))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.send(request[:size])
+        connection.close()
+    assert sells(http, "meanwhile")
+
+
+def test_http_1_0_and_clients_that_want_to_close(gateway: Gateway) -> None:
+    for version, headers in ((b"1.0", ()), (b"1.1", ("connection: close",))):
+        with gateway.connect() as raw:
+            raw.send(order("a", '{"order_id":"old"}', *headers).replace(b"HTTP/1.1", b"HTTP/" + version))
+            answer = raw.answer()
+            assert (answer.status in (200, 201), answer.headers["connection"]) == (True, "close")
+            assert raw.ended()
+
+
+def test_a_body_that_waits_to_be_asked_for(raw: Raw) -> None:
+    head, _, body = order("a", '{"order_id":"expect"}', "expect: 100-continue").partition(b"\r\n\r\n")
+    raw.send(head + b"\r\n\r\n")
+    assert raw.socket.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    raw.send(body)
+    assert raw.answer().status == 201
+
+
+# --- more than there is room for ---
+
+
+def test_beyond_the_bounds_nobody_waits(gateway: Gateway, http: httpx.Client, module_valkey: TestServer) -> None:
+    """Four orders are under way, two wait, the rest is refused before the shard is asked. An unknown outcome is no no:
+    the same order again is never sold twice."""
+    with ExitStack() as exits:
+        connections = [exits.enter_context(gateway.connect()) for _ in range(8)]
+        with stopped(module_valkey):
+            for number, each in enumerate(connections):
+                each.send(order("a", f'{{"order_id":"bound-{number}"}}'))
+            answers = [each.answer() for each in connections]
+    assert Counter(answer.status for answer in answers) == {202: 4, 503: 4}
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
+    assert {answer.json.get("outcome") for answer in answers if answer.status == 202} == {"pending"}
+    for number in range(8):
+        for _ in range(2):
+            assert sells(http, f"bound-{number}")
+    assert http.get("/healthz").status_code == 200
+
+
+def test_readiness_names_what_is_away(http: httpx.Client, module_valkey: TestServer) -> None:
+    with stopped(module_valkey):
+        ready = http.get("/readyz")
+    assert (ready.status_code, ready.json()["ready"]) == (503, False)
+    assert ready.json()["back_ends"]["ledger"] == "ok"
+    assert ready.json()["back_ends"]["shard"] != "ok"
+    assert str(module_valkey.socket) not in ready.text
+    assert http.get("/readyz").status_code == 200
+
+
+def test_nothing_was_lost_or_sold_twice(http: httpx.Client) -> None:
+    assert http.get("/v1/audit").json()["ok"]

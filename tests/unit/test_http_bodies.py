@@ -1,0 +1,118 @@
+"""Bodies: closed schemas, no guesses, and every refusal names the field."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hotsku.errors import InvalidRequest
+from hotsku.http.bodies import BATCH, DEDUCTION, ITEM, MAX_BATCH
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ('{"order_id": "o", "quantity": 1.0}', "quantity"),
+        ('{"order_id": "o", "quantity": 1e3}', "quantity"),
+        ('{"order_id": "o", "quantity": true}', "quantity"),
+        ('{"order_id": "o", "quantity": "1"}', "quantity"),
+        ('{"order_id": "o", "quantity": null}', "quantity"),
+        ('{"order_id": "o", "quantity": 0}', "quantity"),
+        ('{"order_id": "o", "quantity": -1}', "quantity"),
+        ('{"order_id": "o", "quantity": 1000000001}', "quantity"),
+        ('{"order_id": "o", "quantity": 99999999999999999999999}', "quantity"),
+        ('{"order_id": "o", "quantity": 1e999}', "quantity"),
+        ('{"order_id": "o", "quantity": 1, "quantity": 1}', "quantity"),
+        ('{"order_id": "o", "order_id": "p"}', "order_id"),
+        ('{"order_id": "o", "order\\u005fid": "p"}', "order_id"),
+        ('{"order_id": 1}', "order_id"),
+        ('{"order_id": null}', "order_id"),
+        ('{"order_id": ["o"]}', "order_id"),
+        ('{"order_id": "o", "buyer_id": 7}', "buyer_id"),
+        ('{"order_id": "o", "price": 1}', "price"),
+        ('{"order_id": "o", "quantity": 01}', "body"),
+        ('{"order_id": "o"} {}', "body"),
+        ('{"order_id": "o",}', "body"),
+        ("{'order_id': 'o'}", "body"),
+        ('{"quantity": NaN}', "body"),
+        ("[]", "body"),
+        ("null", "body"),
+        ("", "body"),
+        (b'{"order_id": "\xff"}', "body"),
+        (b"\xef\xbb\xbf{}", "body"),
+        ('{"order_id": "\\ud800"}', "body"),
+        ("[" * 100_000, "body"),
+        ('{"a":' * 100_000, "a"),
+    ],
+)
+def test_what_is_refused_and_which_field_is_named(body: str | bytes, field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        DEDUCTION.read(body if isinstance(body, bytes) else body.encode())
+    assert caught.value.field == field
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ("{}", "orders"),
+        ('{"orders": []}', "orders"),
+        ('{"orders": [{}]}', "orders[0].order_id"),
+        ('{"orders": [{"order_id": "o"}, {"order_id": "p", "quantity": 1.0}]}', "orders[1].quantity"),
+        ('{"orders": [{"order_id": "o", "metadata": ""}]}', "orders[0].metadata"),
+        ('{"orders": [{"order_id": "o", "order_id": "o"}]}', "order_id"),
+        ('{"orders": [{"order_id": "o"}], "orders": [{"order_id": "o"}]}', "orders"),
+        ('{"orders": [{"order_id": "o"}], "sku": "a"}', "sku"),
+        ('{"orders": {"order_id": "o"}}', "orders"),
+        (json.dumps({"orders": [{"order_id": f"o-{n}"} for n in range(MAX_BATCH + 1)]}), "orders"),
+    ],
+)
+def test_what_is_refused_in_a_batch(body: str, field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        BATCH.read(body.encode())
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"total": 1.0}, "total"),
+        ({"partitions": 0}, "partitions"),
+        ({"opens_at": "2026-01-01T00:00:00"}, "opens_at"),
+        ({"closes_at": "soon"}, "closes_at"),
+        ({"hold_ttl": 900}, "hold_ttl"),
+        ({"routing": "any"}, "routing"),
+        ({"refund_restores_limit": 1}, "refund_restores_limit"),
+        ({"price": 1}, "price"),
+    ],
+)
+def test_what_is_refused_of_an_item(more: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        ITEM.read(json.dumps({"sku": "a", "total": 1} | more).encode())
+    assert caught.value.field == field
+
+
+def test_what_a_field_may_hold_though_it_looks_like_a_key() -> None:
+    assert DEDUCTION.read(b'{"order_id": "order_id", "buyer_id": "quantity"}').order_id == "order_id"
+
+
+_NAMES = st.sampled_from(["order_id", "quantity", "buyer_id", "order\\u005fid", "price"])
+_VALUES = st.sampled_from(['"o"', '"order_id"', "1", "2", "1.0", '"a\\"b"', "true"])
+
+
+@given(st.lists(st.tuples(_NAMES, _VALUES), max_size=4))
+def test_it_takes_exactly_what_has_each_key_once(pairs: list[tuple[str, str]]) -> None:
+    """Beside the standard library's reader, which tells every pair."""
+    body = "{" + ", ".join(f'"{name}": {value}' for name, value in pairs) + "}"
+    seen: list[tuple[str, object]] = json.loads(body, object_pairs_hook=list)
+    names = [name for name, _ in seen]
+    good = {"order_id": str, "quantity": int, "buyer_id": str}
+    fits = all(name in good and type(value) is good[name] for name, value in seen) and len(set(names)) == len(names)
+    try:
+        read = DEDUCTION.read(body.encode())
+    except InvalidRequest:
+        assert not fits
+    else:
+        assert fits
+        assert all(getattr(read, name) == value for name, value in seen)
