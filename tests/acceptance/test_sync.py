@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -11,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.support.databases import rows_at
 from tests.support.engines import accepted_units, outcomes
 from tests.support.servers import TestServer
 
@@ -34,11 +34,7 @@ def stock(settings: Settings) -> "Iterator[hotsku.sync.BlockingInventory]":
 
 def _sold(settings: Settings) -> tuple[int, int]:
     """(orders, units) in the ledger."""
-    connection = sqlite3.connect(settings.ledger_path)
-    try:
-        orders, units = connection.execute("SELECT count(*), sum(quantity) FROM deductions").fetchone()
-    finally:
-        connection.close()
+    ((orders, units),) = rows_at(settings.ledger_url, "SELECT count(*), sum(quantity) FROM deductions")
     return orders, units or 0
 
 

@@ -51,6 +51,49 @@ def test_memory_falls_when_the_ledger_has_the_orders(capsys: pytest.CaptureFixtu
     assert all(0 < after < before for before, after in zip(waiting, kept, strict=True))
 
 
+@pytest.mark.slow
+def test_costs_are_the_orders_and_the_calls(capsys: pytest.CaptureFixture[str]) -> None:
+    sections = _bench(capsys, "costs")["sections"]
+    assert isinstance(sections, list)
+    rows = {row["name"]: row for row in sections[0]["rows"]}
+    assert rows["engine, 1 partition"]["orders_a_call"] > rows["engine, 64 partitions"]["orders_a_call"] >= 1
+    for batch in (1, 16, 256):
+        sales, noes = (rows[f"shard, {what}, {batch} a call"] for what in ("sales", "noes"))
+        assert sales["orders_a_call"] == noes["orders_a_call"] == batch
+        assert sales["accepted_per_s"] > 0 == sales["rejected_per_s"]
+        assert noes["rejected_per_s"] > 0 == noes["accepted_per_s"]
+    assert [figure["unit"] for figure in sections[0]["figures"]] == ["µs"] * 6 + ["ms"]
+
+
+@pytest.mark.slow
+def test_a_broker_that_does_not_answer_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    nowhere = ["--rabbitmq", "amqp://127.0.0.1:1", "--nats", "nats://127.0.0.1:1"]
+    sections = _bench(capsys, "brokers", *nowhere)["sections"]
+    assert isinstance(sections, list)
+    assert [row["name"] for row in sections[0]["rows"]] == ["streams"]
+    assert sections[0]["rows"][0]["accepted_per_s"] > 0
+    assert sum("left out" in note for note in sections[0]["notes"]) == 2
+
+
+@pytest.mark.slow
+def test_masters_are_measured_apart_from_replicas(capsys: pytest.CaptureFixture[str]) -> None:
+    sections = _bench(capsys, "masters")["sections"]
+    assert isinstance(sections, list)
+    rows = sections[0]["rows"]
+    for row in rows:
+        assert row["accepted_per_s"] > 0, row["name"]
+        assert row["orders_a_call"] >= 1, row["name"]
+        assert "replicas" in row["name"] or row["replica_per_million"] == 0, row["name"]
+    # In all: a tick of the system's CPU clock may be more than a short round uses.
+    assert sum(row["server_per_million"] for row in rows) > 0
+    assert sum(row["replica_per_million"] for row in rows) > 0
+    figures = {figure["name"]: figure["value"] for figure in sections[0]["figures"]}
+    assert len([name for name in figures if name.startswith("CPU of")]) == 8
+    stalls = [value for name, value in figures.items() if "did not sell" in name]
+    assert len(stalls) == 1
+    assert stalls[0] > 0
+
+
 @pytest.mark.parametrize("arguments", [["bench", "no-such-section"], ["bench", "--rounds", "0"]])
 def test_bad_arguments_are_usage_errors(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == 2

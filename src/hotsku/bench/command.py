@@ -16,6 +16,7 @@ from hotsku.settings import load_settings
 _QUICK_ROUNDS, _QUICK_SECONDS = 3, 0.5
 _ROUNDS, _SECONDS = 5, 2.0
 _NAMES = ("single", "bulk", "locks", "drain", "reject", "growth", "memory", "open-loop")
+_SCALING = ("costs", "brokers", "masters")  # what docs/scaling.md computes with
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +26,10 @@ def register(app: typer.Typer) -> None:
 
 def bench(
     sections: Annotated[
-        list[str] | None, typer.Argument(help=f"Some of {', '.join(_NAMES)}; by default all.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            help=f"Some of {', '.join(_NAMES)}, by default all of these; or {', '.join(_SCALING)}.", show_default=False
+        ),
     ] = None,
     rounds: Annotated[
         int | None, typer.Option(help="Rounds of each side; medians are shown. 5, quick 3.", min=1)
@@ -39,6 +43,10 @@ def bench(
     mariadb: Annotated[
         str, typer.Option(envvar="HOTSKU_TEST_MARIADB_URL", help="A database to make tables in.")
     ] = "mariadb://root@127.0.0.1:3306/test",
+    rabbitmq: Annotated[str, typer.Option(help="A RabbitMQ to make queues in.")] = "amqp://127.0.0.1:5672",
+    nats: Annotated[
+        str, typer.Option(help="A NATS server with JetStream to make a stream in.")
+    ] = "nats://127.0.0.1:4222",
     out: Annotated[Path | None, typer.Option(help="Also write report.json, tables.md and charts there.")] = None,
     as_json: AsJson = False,
     config: Config = None,
@@ -57,7 +65,7 @@ def bench(
     names = list(sections or _NAMES)
     unknown = [name for name in names if name not in SECTIONS]
     if unknown:
-        raise exits.UsageError(f"sections must be some of {', '.join(_NAMES)}, not {ascii(unknown[0])[:40]}")
+        raise exits.UsageError(f"sections must be some of {', '.join(SECTIONS)}, not {ascii(unknown[0])[:40]}")
     output = Output(as_json)
     plan = Plan(
         rounds=rounds or (_QUICK_ROUNDS if quick else _ROUNDS),
@@ -66,6 +74,7 @@ def bench(
         clock=SystemClock(),
         say=output.say,
         urls={"postgresql": postgres, "mariadb": mariadb},
+        brokers={"rabbitmq": rabbitmq, "nats": nats},
         drain_table=drain_table,
         settings=load_settings(config),
     )

@@ -1,32 +1,31 @@
 """CPU seconds of processes."""
 
+from collections.abc import Sequence
+
 import psutil
+from msgspec.structs import replace
 
 from hotsku.bench.report import Measured
 
 
 class CpuMeter:
-    """Counts the CPU seconds of this process and of others from its making on."""
+    """Counts the CPU seconds of this process and of others from its making on.
 
-    def __init__(self, *pids: int) -> None:
-        self._own = psutil.Process()
-        self._others = [psutil.Process(pid) for pid in pids]
-        self._own_start = _seconds(self._own)
-        self._others_start = [_seconds(process) for process in self._others]
+    Args:
+        servers, replicas: process ids; one that ends meanwhile is an error.
+    """
+
+    def __init__(self, servers: Sequence[int], replicas: Sequence[int] = ()) -> None:
+        self._groups = [[psutil.Process()], [psutil.Process(pid) for pid in servers], [*map(psutil.Process, replicas)]]
+        self._start = self._seconds()
 
     def stop(self, measured: Measured) -> Measured:
         """The same measurement with the CPU seconds that went by."""
-        others = sum(_seconds(process) - start for process, start in zip(self._others, self._others_start, strict=True))
-        return Measured(
-            seconds=measured.seconds,
-            accepted=measured.accepted,
-            rejected=measured.rejected,
-            replayed=measured.replayed,
-            p50_ms=measured.p50_ms,
-            p99_ms=measured.p99_ms,
-            client_cpu_s=_seconds(self._own) - self._own_start,
-            server_cpu_s=others,
-        )
+        own, servers, replicas = (now - then for now, then in zip(self._seconds(), self._start, strict=True))
+        return replace(measured, client_cpu_s=own, server_cpu_s=servers, replica_cpu_s=replicas)
+
+    def _seconds(self) -> list[float]:
+        return [sum(map(_seconds, group)) for group in self._groups]
 
 
 def _seconds(process: psutil.Process) -> float:

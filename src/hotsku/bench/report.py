@@ -9,8 +9,9 @@ from msgspec import Struct
 class Measured(Struct, frozen=True, kw_only=True):
     """One round of one side. What was accepted, rejected and replayed is never added up: a no is cheaper than a sale.
 
-    `client_cpu_s` and `server_cpu_s` are CPU seconds of this process and of the shard's server; latencies are of all
-    answers, in milliseconds, 0 where none were taken.
+    `client_cpu_s`, `server_cpu_s` and `replica_cpu_s` are CPU seconds of this process, of the shards' masters and of
+    their replicas; `calls` counts the function calls that the masters were sent, 0 where nobody counted. Latencies are
+    of all answers, in milliseconds, 0 where none were taken.
     """
 
     seconds: float
@@ -21,6 +22,8 @@ class Measured(Struct, frozen=True, kw_only=True):
     p99_ms: float = 0.0
     client_cpu_s: float = 0.0
     server_cpu_s: float = 0.0
+    replica_cpu_s: float = 0.0
+    calls: int = 0
 
     @property
     def answers(self) -> int:
@@ -33,8 +36,17 @@ class Measured(Struct, frozen=True, kw_only=True):
 
     @property
     def cpu_per_million(self) -> float:
-        """CPU seconds of client and server for a million answers."""
-        return (self.client_cpu_s + self.server_cpu_s) * 1e6 / self.answers if self.answers else 0.0
+        """CPU seconds of client and servers for a million answers; that is microseconds an answer."""
+        return self.per_million(self.client_cpu_s + self.server_cpu_s + self.replica_cpu_s)
+
+    @property
+    def orders_a_call(self) -> float:
+        """Answers by function call: how large the batches were."""
+        return self.answers / self.calls if self.calls else 0.0
+
+    def per_million(self, seconds: float) -> float:
+        """What so many seconds are for a million answers."""
+        return seconds * 1e6 / self.answers if self.answers else 0.0
 
 
 class Row(Struct, kw_only=True):
@@ -49,6 +61,10 @@ class Row(Struct, kw_only=True):
     p50_ms: float = 0.0
     p99_ms: float = 0.0
     cpu_per_million: float = 0.0
+    client_per_million: float = 0.0
+    server_per_million: float = 0.0
+    replica_per_million: float = 0.0
+    orders_a_call: float = 0.0
 
     @property
     def per_s(self) -> float:
@@ -63,6 +79,10 @@ class Row(Struct, kw_only=True):
         self.p50_ms = self._median(lambda measured: measured.p50_ms)
         self.p99_ms = self._median(lambda measured: measured.p99_ms)
         self.cpu_per_million = self._median(lambda measured: measured.cpu_per_million)
+        self.client_per_million = self._median(lambda measured: measured.per_million(measured.client_cpu_s))
+        self.server_per_million = self._median(lambda measured: measured.per_million(measured.server_cpu_s))
+        self.replica_per_million = self._median(lambda measured: measured.per_million(measured.replica_cpu_s))
+        self.orders_a_call = self._median(lambda measured: measured.orders_a_call)
         return self
 
     def _median(self, of: Callable[[Measured], float]) -> float:

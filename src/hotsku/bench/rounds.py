@@ -19,6 +19,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         quick: sections use less data.
         say: tells a person what is going on.
         urls: of the databases of other strategies, by name.
+        brokers: the URLs of brokers, by name.
         drain_table: rows of the large table that the ledger also drains into; 0: none.
         settings: of HotSKU's stacks, but for their back ends.
     """
@@ -29,6 +30,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     clock: Clock
     say: Callable[[str], None]
     urls: Mapping[str, str]
+    brokers: Mapping[str, str]
     drain_table: int
     settings: Settings
 

@@ -8,10 +8,22 @@ import hotsku
 from hotsku.bench.machine import commit, describe
 from hotsku.bench.report import Report, Section
 from hotsku.bench.rounds import Plan
-from hotsku.bench.sections import bulk, drain, growth, locks, memory, open_loop, reject, single
+from hotsku.bench.sections import (
+    brokers,
+    bulk,
+    costs,
+    drain,
+    growth,
+    locks,
+    masters,
+    memory,
+    open_loop,
+    reject,
+    single,
+)
 from hotsku.bench.servers import temporary_folder
 
-_MODULES = (single, bulk, locks, drain, reject, growth, memory, open_loop)
+_MODULES = (single, bulk, locks, drain, reject, growth, costs, brokers, memory, open_loop, masters)
 SECTIONS: dict[str, Callable[[Plan, Path], Awaitable[Section]]] = {module.NAME: module.measure for module in _MODULES}
 
 

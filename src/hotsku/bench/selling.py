@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Sequence
 
 from hotsku.bench.callers import Call, closed_loop
-from hotsku.bench.cpu import CpuMeter
 from hotsku.bench.report import Measured
 from hotsku.bench.rounds import Plan, Side
 from hotsku.bench.servers import Shop
@@ -47,9 +46,8 @@ def single_side(plan: Plan, shop: Shop, callers: int, partitions: int, *, follow
 
     async def side() -> Measured:
         sku = await new_item(shop, partitions)
-        meter = CpuMeter(shop.server.pid)
-        measured = await closed_loop(plan.clock, single_call(shop.stock, [sku]), callers, plan.seconds)
-        measured = meter.stop(measured)
+        selling = closed_loop(plan.clock, single_call(shop.stock, [sku]), callers, plan.seconds)
+        measured = await shop.measured(selling)
         if following:
             await shop.followed(sku)
         await shop.forget(sku)

@@ -1,16 +1,22 @@
 """Servers of the benchmark's own, in temporary folders, and the HotSKU stacks on them."""
 
 import asyncio
+import os
 import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from hotsku.app import connect
+from msgspec.structs import replace
+from redis.asyncio.cluster import RedisCluster
+
+from hotsku.app import connect, worker_command
+from hotsku.bench.callers import tidy
+from hotsku.bench.cpu import CpuMeter
+from hotsku.bench.report import Measured
 from hotsku.engine.inventory import Inventory
 from hotsku.settings import Settings
 from hotsku.shard.launcher import ServerProcess, ServerSpec, find_binary, launch
@@ -51,25 +57,49 @@ async def running_server(folder: Path, *, on_disk: bool) -> AsyncIterator[Server
 
 
 class Shop:
-    """A HotSKU stack with a durable server and a SQLite ledger of its own, and an inventory on it.
+    """A HotSKU stack with durable servers and a ledger of its own, and an inventory on it.
 
     `stack` gives the parts to those who measure them alone. Nothing follows in the ledger unless `working()`.
     """
 
-    def __init__(self, settings: Settings, server: ServerProcess, stack: Stack, stock: Inventory) -> None:
+    def __init__(
+        self, settings: Settings, stack: Stack, stock: Inventory, masters: Sequence[int], replicas: Sequence[int] = ()
+    ) -> None:
+        """
+        Args:
+            masters, replicas: the process ids of the servers.
+        """
         self.settings = settings
-        self.server = server
         self.stack = stack
         self.stock = stock
+        self._masters = masters
+        self._replicas = replicas
+
+    async def measured(self, work: Awaitable[Measured]) -> Measured:
+        """What `work` measured, with the CPU seconds and the function calls that it took."""
+        tidy()
+        calls = await self._calls()
+        meter = CpuMeter(self._masters, self._replicas)
+        measured = meter.stop(await work)
+        return replace(measured, calls=await self._calls() - calls)
+
+    async def _calls(self) -> int:
+        """How many functions the masters have been called for."""
+        client = self.stack.shards.client
+        if isinstance(client, RedisCluster):
+            told = await client.info("commandstats", target_nodes=RedisCluster.PRIMARIES)
+            answers = list(told.values()) if len(self._masters) > 1 else [told]
+        else:
+            answers = [await client.info("commandstats")]
+        return sum(int(answer.get("cmdstat_fcall", {}).get("calls", 0)) for answer in answers)
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[int]:
         """A worker process beside it; gives its process id. On leaving it has sent on what waited."""
+        command, environment = worker_command(self.settings)
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "hotsku.embedded_worker",
-            self.settings.model_dump_json(exclude={"api_keys", "receipt_keys"}),
+            *command,
+            env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -91,7 +121,7 @@ class Shop:
         """Free the shard's memory of an item that is over: rounds must not slow down those after them."""
         for row in await self.stack.ledger.partitions(await self.item_id(sku)):
             keys = self.stack.keys.partition(row.ref)
-            await self.stack.client.unlink(keys.meta, keys.orders, keys.buyers, keys.stream)
+            await self.stack.shards.client.unlink(keys.meta, keys.orders, keys.buyers, keys.stream)
 
     async def followed(self, sku: str) -> None:
         """Wait until the ledger has every sale of the item."""
@@ -100,14 +130,23 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(settings: Settings, folder: Path) -> AsyncIterator[Shop]:
-    """A stack with these settings on back ends of its own, in a folder within `folder`."""
+async def open_shop(settings: Settings, folder: Path, ledger_url: str | None = None) -> AsyncIterator[Shop]:
+    """A stack with these settings on back ends of its own, in a folder within `folder`.
+
+    Args:
+        ledger_url: an empty ledger; None: a SQLite file.
+    """
     async with running_server(folder, on_disk=True) as server:
-        own = {
-            "shard_url": f"unix://{server.spec.socket}",
-            "ledger_url": f"sqlite:///{server.spec.data}/ledger.db",
-            "durability": "durable",
-        }
-        settings = settings.model_copy(update=own)
+        settings = own_settings(settings, f"unix://{server.spec.socket}", server.spec.data, ledger_url)
         async with open_stack(settings) as stack, connect(settings, workers=False) as stock:
-            yield Shop(settings, server, stack, stock)
+            yield Shop(settings, stack, stock, [server.pid])
+
+
+def own_settings(settings: Settings, shard_url: str, folder: Path, ledger_url: str | None = None) -> Settings:
+    """The same settings, durable, on these back ends; the ledger, unless it is named, is a file in `folder`."""
+    own = {
+        "shard_url": shard_url,
+        "ledger_url": ledger_url or f"sqlite:///{folder}/ledger.db",
+        "durability": "durable",
+    }
+    return settings.model_copy(update=own)

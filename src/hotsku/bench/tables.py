@@ -1,15 +1,26 @@
 """The report as tables: for a terminal, and as Markdown for the documentation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from hotsku.bench.report import Figure, Report, Row, Section
 
-_COLUMNS = ("", "accepted/s", "rejected/s", "replayed/s", "p50 ms", "p99 ms", "CPU s/million")
 _FIGURES = ("", "value", "", "target", "met")
-_NUMBERS = frozenset(_COLUMNS[1:]) | {"value", "target"}
+_CELLS: dict[str, Callable[[Row], str]] = {
+    "accepted/s": lambda row: _whole(row.accepted_per_s),
+    "rejected/s": lambda row: _whole(row.rejected_per_s),
+    "replayed/s": lambda row: _whole(row.replayed_per_s),
+    "p50 ms": lambda row: _small(row.p50_ms),
+    "p99 ms": lambda row: _small(row.p99_ms),
+    "orders/call": lambda row: _small(row.orders_a_call),
+    "CPU s/million": lambda row: _small(row.cpu_per_million),
+    "client CPU": lambda row: _small(row.client_per_million),
+    "shard CPU": lambda row: _small(row.server_per_million),
+    "replica CPU": lambda row: _small(row.replica_per_million),
+}
+_NUMBERS = frozenset(_CELLS) | {"value", "target"}
 
 
 def show(console: Console, report: Report) -> None:
@@ -19,7 +30,8 @@ def show(console: Console, report: Report) -> None:
     for section in report.sections:
         console.print()
         if section.rows:
-            console.print(_table(section.title, _COLUMNS, map(_cells, section.rows)))
+            columns = _columns(section.rows)
+            console.print(_table(section.title, columns, (_cells(row, columns) for row in section.rows)))
         console.print(_table("" if section.rows else section.title, _FIGURES, map(_figure_cells, section.figures)))
         for note in _notes(section):
             console.print(f"  {note}", highlight=False, markup=False)
@@ -31,7 +43,8 @@ def markdown(report: Report) -> str:
     for section in report.sections:
         lines += ["", f"## {section.title}", ""]
         if section.rows:
-            lines += _markdown_table(_COLUMNS, map(_cells, section.rows))
+            columns = _columns(section.rows)
+            lines += _markdown_table(columns, (_cells(row, columns) for row in section.rows))
         lines += ["", *_markdown_table(_FIGURES, map(_figure_cells, section.figures)), ""]
         lines += [f"- {note}" for note in _notes(section)]
         lines += [f"\n![{chart.title}]({section.name}-{number}.svg)" for number, chart in enumerate(section.charts, 1)]
@@ -48,7 +61,7 @@ def heading(report: Report) -> Iterator[str]:
     yield f"{how}medians of {report.rounds} alternating rounds of {report.seconds_a_round:g} s"
 
 
-def _table(title: str, columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Table:
+def _table(title: str, columns: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Table:
     made = Table(title=title or None, title_justify="left", header_style="bold")
     for number, column in enumerate(columns):
         made.add_column(column, justify="right" if column in _NUMBERS else "left", no_wrap=number == 0)
@@ -57,12 +70,12 @@ def _table(title: str, columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]
     return made
 
 
-def _markdown_table(columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> list[str]:
+def _markdown_table(columns: Sequence[str], rows: Iterator[tuple[str, ...]]) -> list[str]:
     rule = ["---:" if column in _NUMBERS else "---" for column in columns]
     return [_line(columns), _line(rule), *map(_line, rows)]
 
 
-def _line(cells: list[str] | tuple[str, ...]) -> str:
+def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
@@ -70,10 +83,13 @@ def _notes(section: Section) -> list[str]:
     return [*(f"{row.name}: {row.note}" for row in section.rows if row.note), *section.notes]
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    rates = (row.accepted_per_s, row.rejected_per_s, row.replayed_per_s)
-    times = (row.p50_ms, row.p99_ms, row.cpu_per_million)
-    return row.name, *(_whole(rate) for rate in rates), *(_small(value) for value in times)
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """The row's name, and the columns that some row has a value in."""
+    return ["", *(name for name, cell in _CELLS.items() if any(cell(row) for row in rows))]
+
+
+def _cells(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
+    return row.name, *(_CELLS[name](row) for name in columns[1:])
 
 
 def _figure_cells(figure: Figure) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ async def tutorial_side(plan: Plan, folder: Path) -> AsyncIterator[Side]:
             return Answer.ACCEPTED if left >= 0 else Answer.SOLD_OUT
 
         async def side() -> Measured:
-            meter = CpuMeter(server.pid)
+            meter = CpuMeter([server.pid])
             return meter.stop(await closed_loop(plan.clock, call, CALLERS, plan.seconds))
 
         await call(0)

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hotsku.bench.blind import blind_side
-from hotsku.bench.callers import tidy
-from hotsku.bench.cpu import CpuMeter
 from hotsku.bench.report import Chart, Figure, Measured, Section, ratio
 from hotsku.bench.rounds import Plan, Side, alternate
 from hotsku.bench.selling import new_item
@@ -70,12 +68,12 @@ def bulk_side(plan: Plan, shop: Shop, orders: int, *, items: int, partitions: in
                 answers = await shop.stock.deduct_many(skus[number % items], call)
                 accepted += sum(isinstance(answer, Deduction) and answer.outcome == "accepted" for answer in answers)
 
-        tidy()
-        meter = CpuMeter(shop.server.pid)
-        start_ms = plan.clock.monotonic_ms()
-        await asyncio.gather(*(caller() for _ in range(_CALLERS)))
-        measured = Measured(seconds=(plan.clock.monotonic_ms() - start_ms) / 1000, accepted=accepted)
-        measured = meter.stop(measured)
+        async def selling() -> Measured:
+            start_ms = plan.clock.monotonic_ms()
+            await asyncio.gather(*(caller() for _ in range(_CALLERS)))
+            return Measured(seconds=(plan.clock.monotonic_ms() - start_ms) / 1000, accepted=accepted)
+
+        measured = await shop.measured(selling())
         for sku in skus:
             await shop.forget(sku)
         return measured

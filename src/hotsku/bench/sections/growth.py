@@ -4,7 +4,6 @@ import random
 from pathlib import Path
 
 from hotsku.bench.callers import closed_loop
-from hotsku.bench.cpu import CpuMeter
 from hotsku.bench.report import Chart, Figure, Measured, Row, Section
 from hotsku.bench.rounds import Plan, Side, alternate
 from hotsku.bench.selling import new_item, single_call, single_side
@@ -68,10 +67,8 @@ def _items_side(plan: Plan, shop: Shop, skus: list[str], number: int) -> Side:
 
     async def side() -> Measured:
         nonlocal first
-        meter = CpuMeter(shop.server.pid)
-        measured = meter.stop(
-            await closed_loop(plan.clock, single_call(shop.stock, skus), CALLERS, plan.seconds, first)
-        )
+        selling = closed_loop(plan.clock, single_call(shop.stock, skus), CALLERS, plan.seconds, first)
+        measured = await shop.measured(selling)
         first += measured.answers
         return measured
 

@@ -68,12 +68,12 @@ async def _keys(shop: Shop, sku: str) -> int:
     for row in await shop.stack.ledger.partitions(await shop.item_id(sku)):
         keys = shop.stack.keys.partition(row.ref)
         for key in (keys.meta, keys.orders, keys.buyers, keys.stream):
-            total += int(await shop.stack.client.memory_usage(key, samples=0) or 0)
+            total += int(await shop.stack.shards.client.memory_usage(key, samples=0) or 0)
     return total
 
 
 async def _used(shop: Shop) -> int:
-    return int((await shop.stack.client.info("memory"))["used_memory"])
+    return int((await shop.stack.shards.client.info("memory"))["used_memory"])
 
 
 async def _trimmed(shop: Shop, sku: str) -> None:
@@ -81,5 +81,5 @@ async def _trimmed(shop: Shop, sku: str) -> None:
         shop.stack.keys.partition(row.ref).stream for row in await shop.stack.ledger.partitions(await shop.item_id(sku))
     ]
     async with asyncio.timeout(_TRIMMED_TIMEOUT_S):
-        while any([await shop.stack.client.xlen(stream) for stream in streams]):  # noqa: ASYNC110
+        while any([await shop.stack.shards.client.xlen(stream) for stream in streams]):  # noqa: ASYNC110
             await asyncio.sleep(_POLL_S)

@@ -68,10 +68,15 @@ async def _peak(plan: Plan, shop: Shop) -> float:
 def _side(plan: Plan, shop: Shop, per_s: float, latencies: list[float]) -> Side:
     async def side() -> Measured:
         sku = await new_item(shop, PARTITIONS)
-        heard = await open_loop(plan, single_call(shop.stock, [sku]), per_s)
-        latencies.extend(heard.latencies)
+
+        async def selling() -> Measured:
+            heard = await open_loop(plan, single_call(shop.stock, [sku]), per_s)
+            latencies.extend(heard.latencies)
+            return heard.measured(plan.seconds)
+
+        measured = await shop.measured(selling())
         await shop.forget(sku)
-        return heard.measured(plan.seconds)
+        return measured
 
     return side
 

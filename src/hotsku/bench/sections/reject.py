@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from hotsku.bench.callers import Call, closed_loop
-from hotsku.bench.cpu import CpuMeter
 from hotsku.bench.report import Chart, Figure, Measured, Section, ratio
 from hotsku.bench.rounds import Plan, Side, alternate
 from hotsku.bench.selling import answer_of, new_item, single_call
@@ -63,8 +62,7 @@ def _again(shop: Shop, sku: str) -> Call:
 
 def _side(plan: Plan, shop: Shop, call: Call, first: int) -> Side:
     async def side() -> Measured:
-        meter = CpuMeter(shop.server.pid)
-        return meter.stop(await closed_loop(plan.clock, call, CALLERS, plan.seconds, first))
+        return await shop.measured(closed_loop(plan.clock, call, CALLERS, plan.seconds, first))
 
     return side
 
