@@ -6,8 +6,11 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from hotsku.domain.cart import CartLine
 from hotsku.domain.events import Message, PartitionRef, StreamEntry
-from hotsku.domain.item import Item, ItemSpec, Standing
+from hotsku.domain.evidence import OrderRows, StepUnits
+from hotsku.domain.item import Item, ItemSpec, ItemState, Standing
+from hotsku.domain.order import OrderRecord, StepVerb
 
 
 class Clock(Protocol):
@@ -49,6 +52,8 @@ class PartitionStatus(Struct, frozen=True, kw_only=True):
     trimmed: int = 0
     sealed: int | None = None
     orders: int = 0
+    holds: int = 0
+    version: int = 0
     now_ms: int = 0
 
     @property
@@ -118,6 +123,38 @@ class BatchReply(Struct, frozen=True, gc=False):
     records: list[bytes]
 
 
+class Step(Struct, frozen=True):
+    """A step in an order's life. `argument` is the payment reference (confirm), milliseconds (extend, begin_payment:
+    the hold lasts at least so long from now), or units in all (refund; 0: all of them). `cart` says that the caller
+    acts for the cart whose line the order is."""
+
+    verb: StepVerb
+    field: str
+    argument: str | int = ""
+    cart: bool = False
+
+
+class StepReply(Struct, frozen=True, gc=False):
+    """What became of a batch of steps, a code each: see shard/functions/step.lua. The partition's seq is now
+    `seq_before` + `events`."""
+
+    seq_before: int
+    events: int
+    now_ms: int
+    codes: str
+    records: list[bytes]
+
+
+class Swept(Struct, frozen=True):
+    """What one sweep over a partition's holds did: holds that it ended; when the next expires (0: none); where to go on
+    (0: it came to the end); the order fields of carts' lines whose time is over: of them their carts decide."""
+
+    ended: int
+    next_ms: int = 0
+    offset: int = 0
+    cart_lines: list[str] = []
+
+
 class Shard(Protocol):
     """The functions of the library on the shards, one method each.
 
@@ -133,19 +170,20 @@ class Shard(Protocol):
     async def now_ms(self, ref: PartitionRef) -> int: ...
 
     async def memory(self, ref: PartitionRef) -> str: ...
-    async def begin(self, ref: PartitionRef, incarnation: int, spec: ItemSpec, memory: str) -> None: ...
+    async def begin(self, ref: PartitionRef, incarnation: int, item: Item, memory: str) -> None: ...
+    async def configure(self, ref: PartitionRef, incarnation: int, item: Item) -> int: ...
     async def arm(self, ref: PartitionRef, incarnation: int, seq: int, memory: str) -> bool: ...
     async def disarm(self, ref: PartitionRef, incarnation: int, *, seal: bool) -> None: ...
     async def end(self, ref: PartitionRef, incarnation: int) -> None: ...
     async def renew(
-        self, ref: PartitionRef, incarnation: int, spec: ItemSpec, memory: str, keep_seq: int | None
+        self, ref: PartitionRef, incarnation: int, item: Item, memory: str, keep_seq: int | None
     ) -> str: ...
     async def load(
         self,
         ref: PartitionRef,
         incarnation: int,
         memory: str,
-        orders: "Sequence[tuple[str, OrderRecord]]",
+        orders: Sequence[tuple[str, OrderRecord]],
         buyers: Sequence[tuple[str, int]],
     ) -> bool: ...
     async def finish(self, ref: PartitionRef, incarnation: int, memory: str) -> bool: ...
@@ -155,19 +193,14 @@ class Shard(Protocol):
     async def status(self, ref: PartitionRef) -> PartitionStatus: ...
     async def read(self, ref: PartitionRef, incarnation: int, after_seq: int, count: int) -> list[StreamEntry]: ...
     async def waiting(self, refs: Sequence[tuple[PartitionRef, int, int]]) -> Waiting: ...
-    async def order(self, ref: PartitionRef, field: str) -> "OrderRecord | None": ...
+    async def step(self, ref: PartitionRef, incarnation: int, steps: bytes) -> StepReply: ...
+    async def expire(self, ref: PartitionRef, incarnation: int, most: int) -> Swept: ...
+    async def release_holds(self, ref: PartitionRef, incarnation: int, most: int, offset: int) -> Swept: ...
+    async def forget(self, ref: PartitionRef, incarnation: int, before_ms: int, keep: int, most: int) -> int: ...
+    async def order(self, ref: PartitionRef, field: str) -> tuple[OrderRecord | None, int]: ...
     async def bought(self, ref: PartitionRef) -> list[int]: ...
     async def durability(self, ref: PartitionRef) -> Durability: ...
     def syncing_every_write(self, refs: Iterable[PartitionRef]) -> AbstractAsyncContextManager[None]: ...
-
-
-class OrderRecord(Struct, frozen=True):
-    """An accepted order as its home partition has it."""
-
-    quantity: int
-    incarnation: int
-    seq: int
-    at_ms: int
 
 
 # --- the ledger -----------------------------------------------------------------------------------------------------
@@ -193,6 +226,8 @@ class PartitionRow(Struct, frozen=True, kw_only=True):
     applied: int
     returned: int
     watermark: int
+    # What this incarnation's events did to the units on hold: the sum over a partition's incarnations is what it holds.
+    held: int = 0
     final_seq: int | None = None
     quarantined_until_ms: int | None = None
 
@@ -241,7 +276,8 @@ class Archived(Struct, frozen=True, kw_only=True):
 
 
 class DetailRow(Struct, frozen=True, kw_only=True):
-    """A deduction as the ledger has it."""
+    """A deduction as the ledger has it. `born` is the kind of event that it began with; `step_…` are those of its
+    latest step (0: there was none); `refunded` counts units."""
 
     item_id: int
     buyer_id: str
@@ -252,6 +288,66 @@ class DetailRow(Struct, frozen=True, kw_only=True):
     incarnation: int
     seq: int
     created_at_ms: int
+    born: str = "deducted"
+    attempt: int = 1
+    cart: bool = False
+    paying: bool = False
+    expires_at_ms: int = 0
+    refunded: int = 0
+    step_incarnation: int = 0
+    step_seq: int = 0
+    step_at_ms: int = 0
+    payment_ref: str = ""
+    metadata: str = ""
+
+
+class EventRow(Struct, frozen=True, kw_only=True):
+    """One event of an order, as the ledger has it."""
+
+    kind: str
+    quantity: int
+    partition: int
+    incarnation: int
+    seq: int
+    at_ms: int
+    expires_at_ms: int = 0
+    payment_ref: str = ""
+
+
+class Adjusted(Struct, frozen=True, kw_only=True):
+    """What became of a restock: `status` is "done" (also when it was done before), "conflict" (the id was used with
+    another quantity), "short" (the pool has fewer units than are to go; partitions may have them) or "closed".
+    `actual` is what is not sold or held."""
+
+    status: str
+    pool: int
+    actual: int
+
+
+class CartRow(Struct, frozen=True, kw_only=True):
+    """A cart's decision: `state` is "open" (its lines are being held, or wait for a decision), "confirmed" or
+    "released"; `finished` when every line has followed the decision. `expires_at_ms` is when an open one is released;
+    `refusal` says why the lines could not be held (an outcome, the SKU)."""
+
+    order_id: str
+    buyer_id: str
+    lines: list[CartLine]
+    state: str
+    held: bool
+    finished: bool
+    expires_at_ms: int
+    created_at_ms: int
+    payment_ref: str = ""
+    metadata: str = ""
+    refusal: str = ""
+
+
+class Tally(Struct, frozen=True, kw_only=True):
+    """Rows counted: how many, the units in them, the highest number (lease) or seq (deduction, step)."""
+
+    count: int = 0
+    quantity: int = 0
+    last: int = 0
 
 
 class ItemFigures(Struct, frozen=True, kw_only=True):
@@ -261,38 +357,31 @@ class ItemFigures(Struct, frozen=True, kw_only=True):
     sku: str
     total: int
     pool: int
+    given_back: int = 0
     limit_per_buyer: int | None = None
 
 
-class Tally(Struct, frozen=True, kw_only=True):
-    """Rows counted: how many, the units in them, the highest number (lease) or seq (deduction, return)."""
-
-    count: int = 0
-    quantity: int = 0
-    last: int = 0
-
-
 class PartitionFigures(Struct, frozen=True, kw_only=True):
-    """One (partition, incarnation): its row, and what its leases, deductions and returns add up to.
+    """One (partition, incarnation): its row, and what its leases, deductions and steps add up to.
 
-    `parked` details have moved the row's figures and watermark, but are in neither tally until a person resolves them.
-    `rebooked` are units in `returns` that the shard took: their orders had been sold under another seq.
+    `parked` details have no row until a person resolves them; those of births have moved the figures.
     """
 
     row: PartitionRow
     leases: Tally
     deductions: Tally
-    returns: Tally
+    steps: Tally
     parked: int
-    rebooked: int = 0
+    orders: OrderRows = OrderRows()
+    in_steps: StepUnits = StepUnits()
 
 
 class LedgerFigures(Struct, frozen=True, kw_only=True):
     """What an audit compares, from one snapshot.
 
-    `strays` are leases, deductions and returns of no known partition; `parked` is everything unresolved (of all items:
+    `strays` are leases, deductions and steps of no known partition; `parked` is everything unresolved (of all items:
     also whole messages); `doubled` counts orders with more than one row, `over_limit` buyers above their item's limit,
-    `unknown_states` orders and steps of a state or kind that there is not.
+    `unknown_states` orders and steps of a state or kind that there is not, or refunded otherwise than their state says.
     """
 
     items: list[ItemFigures]
@@ -315,6 +404,8 @@ class Ledger(Protocol):
     async def item_by_id(self, item_id: int) -> Item | None: ...
     async def items(self, after: str | None, limit: int) -> list[Item]: ...
     async def standing(self, item_id: int) -> Standing: ...
+    async def set_item_state(self, item_id: int, state: ItemState) -> Item: ...
+    async def adjust(self, item_id: int, adjustment_id: str, quantity: int, now_ms: int) -> Adjusted: ...
     async def partitions(self, item_id: int | None = None) -> list[PartitionRow]: ...
     async def partition(self, ref: PartitionRef) -> PartitionRow | None: ...
     async def open_partition(self, ref: PartitionRef, incarnation: int) -> None: ...
@@ -336,6 +427,18 @@ class Ledger(Protocol):
     async def apply(self, message: Message) -> Applied: ...
     async def park(self, body: bytes, reason: str, now_ms: int) -> None: ...
     async def order(self, item_id: int, order_id: str, buyer_id: str) -> DetailRow | None: ...
+    async def orders(
+        self, item_id: int, state: str | None, before_ms: int | None, after: DetailRow | None, limit: int
+    ) -> list[DetailRow]: ...
+    async def history(self, item_id: int, order_id: str, buyer_id: str) -> list[EventRow]: ...
+    async def open_cart(self, cart: CartRow) -> CartRow: ...
+    async def cart(self, order_id: str, buyer_id: str) -> CartRow | None: ...
+    async def hold_cart(self, order_id: str, buyer_id: str, expires_at_ms: int) -> CartRow: ...
+    async def decide_cart(
+        self, order_id: str, buyer_id: str, state: str, *, payment_ref: str = "", refusal: str = ""
+    ) -> CartRow: ...
+    async def finish_cart(self, order_id: str, buyer_id: str) -> None: ...
+    async def due_carts(self, now_ms: int, limit: int) -> list[CartRow]: ...
     async def details(self, item_id: int, after: DetailRow | None, limit: int) -> list[DetailRow]: ...
     async def orders_of(self, ref: PartitionRef, after: DetailRow | None, limit: int) -> list[DetailRow]: ...
     async def figures(self, item_id: int | None = None) -> LedgerFigures: ...

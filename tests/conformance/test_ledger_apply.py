@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from tests.support.databases import Database
 from tests.support.ledger import NOW, figures_of, given_back, message, open_item, sale, sales, spec
 
+from hotsku.domain.booking import Booking
 from hotsku.domain.events import CorruptMessage, Event, PartitionRef
 from hotsku.domain.item import Standing
 from hotsku.errors import BackendUnavailable, ConservationBroken
@@ -56,7 +57,7 @@ async def test_a_message_that_comes_too_early_is_refused_and_taken_later(ledger:
     assert await figures_of(ledger, item.id) == (50, 50, 20, 0, 20)
 
 
-@pytest.mark.parametrize("step", ["_insert_steps", "_move_partition", "_move_pool"])
+@pytest.mark.parametrize("step", ["write_orders", "insert_steps", "_move_partition", "_move_pool"])
 async def test_a_transaction_that_ends_in_the_middle_moves_nothing(
     ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -82,8 +83,8 @@ async def test_a_transaction_that_lost_a_race_is_made_again_but_not_for_ever(
     item = await open_item(ledger, spec(), 50)
     move, lost = apply._move_partition, count()
 
-    def lose(connection: Connection, row_id: int, watermark: int, last_seq: int, outcome: apply._Sorted) -> None:
-        move(connection, row_id, watermark - (next(lost) < losses), last_seq, outcome)
+    def lose(connection: Connection, row_id: int, watermark: int, last_seq: int, units: int, rest: Booking) -> None:
+        move(connection, row_id, watermark - (next(lost) < losses), last_seq, units, rest)
 
     monkeypatch.setattr(apply, "_move_partition", lose)
     with contextlib.suppress(BackendUnavailable):
@@ -109,7 +110,7 @@ async def test_an_order_that_another_seq_has_sold_gives_its_units_back(ledger: S
     assert await ledger.standing(item.id) == Standing(total=100, pool=66, preallocated=29, sold=5)
     figures = await ledger.figures(item.id)
     assert (figures.doubled, figures.parked, figures.strays) == (0, 0, 0)
-    assert (figures.partitions[1].deductions.quantity, figures.partitions[1].returns.quantity) == (2, 6)
+    assert (figures.partitions[1].deductions.quantity, figures.partitions[1].in_steps.rebooked) == (2, 6)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ async def test_a_detail_that_cannot_be_stored_is_parked_and_its_figures_move(
     assert applied == Applied(status="applied", watermark=3, returned=back)
     assert await figures_of(ledger, item.id) == (total - 2_000_000_000 + back, 2_000_000_000, taken, back, 3)
     figures = (await ledger.figures(item.id)).partitions[0]
-    assert (figures.parked, figures.deductions.count, figures.returns.count) == (1, 2, 0)
+    assert (figures.parked, figures.deductions.count, figures.steps.count) == (1, 2, 0)
     assert reason in str(database.execute("SELECT reason FROM parked WHERE seq = 2")[0])
 
 

@@ -8,6 +8,7 @@ from tests.support.databases import Database
 from tests.support.ledger import NOW, books_hold, given_back, message, open_item, sale, spec
 
 from hotsku.cli.main import run
+from hotsku.domain.events import Event, EventKind
 from hotsku.domain.item import Item
 from hotsku.errors import InvalidRequest, UnknownItem
 from hotsku.ledger import SqlLedger, archive
@@ -122,3 +123,34 @@ def test_the_command_archives(
         assert run(archive_it) == 0
         assert json.loads(capsys.readouterr().out) == {"sku": "sneaker", "moved": moved}
     assert run(["item", "archive", "nothing"]) == 1
+
+
+@pytest.mark.anyio
+async def test_orders_that_were_archived_are_still_stepped_on(ledger: SqlLedger, database: Database) -> None:
+    """An item may be closed while its holds are being paid, and paid orders are refunded at any time."""
+    item = await open_item(ledger, spec(total=100), 30)
+    births = [
+        Event(seq=seq, kind=EventKind.HELD, quantity=2, at=NOW, order_id=f"o-{seq}", expires_at=NOW, metadata="m")
+        for seq in (1, 2, 3)
+    ]
+    await ledger.apply(message(ledger, item.id, births))
+    await ledger.set_item_state(item.id, "closed")
+    assert await archived(ledger, item) == [3]
+    paid = [
+        Event(seq=4, kind=EventKind.CONFIRMED, quantity=2, at=NOW, order_id="o-2", payment_ref="pay"),
+        Event(seq=5, kind=EventKind.RELEASED, quantity=2, at=NOW, order_id="o-3"),
+    ]
+    assert (await ledger.apply(message(ledger, item.id, paid))).returned == 2
+    rows = await ledger.details(item.id, None, 9)
+    assert [(row.state, row.metadata, row.payment_ref) for row in rows] == [
+        ("held", "m", ""),
+        ("confirmed", "m", "pay"),
+        ("released", "m", ""),
+    ]
+    assert database.execute("SELECT count(*) FROM archived_deductions") == (1,)
+    await books_hold(ledger, item.id)
+    history = await ledger.history(item.id, "o-2", "")
+    assert await archived(ledger, item) == [2, 2]
+    assert await ledger.history(item.id, "o-2", "") == history
+    assert [event.kind for event in history] == ["held", "confirmed"]
+    await books_hold(ledger, item.id)

@@ -13,6 +13,7 @@ from tests.support.databases import SERVERS, Database, Kind, plain_engine, serve
 from tests.support.ledger import NOW, books_hold, figures_of, given_back, message, open_item, sale, sales, spec
 from tests.support.own_databases import own_server
 
+from hotsku.domain.booking import Booking
 from hotsku.domain.events import PartitionRef
 from hotsku.errors import BackendUnavailable, ConservationBroken, InvalidSettings
 from hotsku.ledger import SqlLedger, apply, mysql, postgresql
@@ -64,11 +65,11 @@ async def test_a_connection_that_is_killed_in_a_transaction_is_replaced(
     item = await open_item(ledger, spec(total=100), 50)
     move, ended = apply._move_pool, list[int]()
 
-    def end_first(connection: Connection, item_id: int, quantity: int) -> None:
+    def end_first(connection: Connection, item_id: int, booking: Booking) -> None:
         if not ended:
             ended.append(_backend_id(connection, database.kind))
             _end_backend(database, ended[0])
-        move(connection, item_id, quantity)
+        move(connection, item_id, booking)
 
     monkeypatch.setattr(apply, "_move_pool", end_first)
     applied = await ledger.apply(message(ledger, item.id, [sale(1), given_back(2, 9)]))
@@ -214,7 +215,9 @@ async def test_a_row_that_is_there_already_is_no_race_for_ever(
     """Rows above the watermark: somebody wrote to the database. It is told, and nothing moves."""
     monkeypatch.setattr(database_, "_ATTEMPTS", 3)
     item = await open_item(ledger, spec(total=100), 50)
-    database.execute("INSERT INTO steps VALUES (:item, 0, 1, 2, 'returned', '', '', 1, 1)", item=item.id)
+    columns = 'item_id, "partition", incarnation, seq, kind, buyer_id, order_id, quantity, at'
+    row = "(:item, 0, 1, 2, 'returned', '', '', 1, 1)"
+    database.execute(f"INSERT INTO steps ({columns}) VALUES {row}", item=item.id)
     with pytest.raises(ConservationBroken, match="rolled it back"):
         await ledger.apply(message(ledger, item.id, [sale(1), given_back(2, 9)]))
     assert await figures_of(ledger, item.id) == (50, 50, 0, 0, 0)

@@ -29,13 +29,13 @@ async def test_figures_are_counted_from_the_rows(ledger: SqlLedger) -> None:
     (item,) = counted.items
     assert (item.item_id, item.sku, item.total, item.pool) == (1, "sneaker", 100, 55)
     sold, idle = counted.partitions
-    assert (sold.leases, sold.deductions, sold.returns, sold.parked) == (
+    assert (sold.leases, sold.deductions, sold.steps, sold.parked) == (
         Tally(count=1, quantity=20, last=1),
         Tally(count=2, quantity=3, last=3),
         Tally(count=1, quantity=5, last=2),
         0,
     )
-    assert (idle.leases.quantity, idle.deductions, idle.returns) == (30, Tally(), Tally())
+    assert (idle.leases.quantity, idle.deductions, idle.steps) == (30, Tally(), Tally())
     assert _alarms(counted) == (0, 0, 0, 0)
 
 

@@ -107,7 +107,7 @@ async def test_an_incarnation_with_nothing_left_takes_no_step(ledger: SqlLedger)
     await ledger.apply(message(ledger, item.id, sales(1, 5)))
     await ledger.fence_partition(PartitionRef(item.id, 0), 1, "lost its memory")
     assert await replace(ledger, item, final_seq=5)
-    assert (await ledger.figures(item.id)).partitions[0].returns.count == 0
+    assert (await ledger.figures(item.id)).partitions[0].steps.count == 0
     await books_hold(ledger, item.id)
 
 
@@ -158,16 +158,16 @@ async def test_a_message_that_read_the_row_before_it_was_closed_is_not_applied(
     from hotsku.ledger import apply
 
     item = await fenced_item(ledger)
-    insert, other = apply._insert_steps, database.open_only()
+    book, other = apply._book, database.open_only()
 
-    def close_first(*arguments: object) -> None:
-        monkeypatch.setattr(apply, "_insert_steps", insert)
+    def close_first(*arguments: object) -> object:
+        monkeypatch.setattr(apply, "_book", book)
         asyncio.run_coroutine_threadsafe(replace(other, item), loop).result(20)
-        insert(*arguments)  # type: ignore[arg-type]
+        return book(*arguments)  # type: ignore[arg-type]
 
     loop = asyncio.get_running_loop()
     if database.kind != "sqlite":  # there, nobody else writes meanwhile
-        monkeypatch.setattr(apply, "_insert_steps", close_first)
+        monkeypatch.setattr(apply, "_book", close_first)
         assert (await ledger.apply(message(ledger, item.id, [sale(9, "late")]))).status == "parked"
         assert await ledger.order(item.id, "late", "") is None
         await books_hold(ledger, item.id)

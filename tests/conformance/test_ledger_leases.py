@@ -98,3 +98,14 @@ async def test_a_partition_opens_once_and_a_fenced_one_stays_fenced(ledger: SqlL
     row = await ledger.partition(ref)
     assert row is not None
     assert row.state == "fenced"
+
+
+async def test_a_closed_item_gets_no_leases(ledger: SqlLedger) -> None:
+    item = await open_item(ledger, spec(total=100), 10)
+    ref = PartitionRef(item.id, 0)
+    await ledger.set_item_state(item.id, "paused")
+    assert await ledger.lease([Grant(ref, 1, 1, 10)], NOW) == [Lease(ref, 1, 2, 10)]
+    await ledger.set_item_state(item.id, "closed")
+    before = await ledger.figures()
+    assert await ledger.lease([Grant(ref, 1, 2, 10)], NOW) is None
+    assert await ledger.figures() == before

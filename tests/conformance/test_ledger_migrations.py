@@ -17,7 +17,7 @@ from tests.support.schemas import Schema, schema_of
 from hotsku.errors import BackendUnavailable, InvalidSettings
 from hotsku.ledger import migrate, open_ledger
 
-LAST_RELEASE = "0001"
+LAST_RELEASE = "0002"
 RELEASES = Path(__file__).parent / "releases"
 
 
@@ -127,27 +127,28 @@ def test_the_new_schema_only_adds_to_that_of_the_last_release(empty_database: Da
             assert before[table][kind] == after[table][kind]
         # What the last release writes keeps to its own checks; the new ones must let it pass.
         new = after[table]["checks"].keys() - before[table]["checks"].keys()
-        assert new <= {"ck_partitions_closed"}
+        assert new <= {"ck_items_given_back"}
 
 
 def test_what_the_last_release_sends_works_on_the_new_schema(tmp_path: Path) -> None:
-    """Recorded from commit 99f656d: its ledger with an item in it, and every kind of statement that it sends."""
+    """Recorded from commit 1df32d3: its ledger with an item in it, and every kind of statement that it sends."""
     path = tmp_path / "ledger.db"
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript((RELEASES / "0001-made.sql").read_text())
+        connection.executescript((RELEASES / "0002-made.sql").read_text())
     open_at(tmp_path).close_now()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA foreign_keys = ON")
-        for statement in (RELEASES / "0001-sent.sql").read_text().splitlines():
+        for statement in (RELEASES / "0002-sent.sql").read_text().splitlines():
             connection.execute(statement).fetchall()
         counted = connection.execute("SELECT item_id, count(*), sum(quantity) FROM events GROUP BY item_id").fetchall()
-    assert counted == [(1, 6, 12), (2, 6, 12)]
+    assert counted == [(1, 6, 12), (2, 8, 34)]
 
 
 @pytest.mark.anyio
-async def test_a_ledger_of_the_last_release_is_migrated_with_all_that_is_in_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("release", ["0001", LAST_RELEASE])
+async def test_a_ledger_of_an_earlier_release_is_migrated_with_all_that_is_in_it(tmp_path: Path, release: str) -> None:
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
-        connection.executescript((RELEASES / "0001-made.sql").read_text())
+        connection.executescript((RELEASES / f"{release}-made.sql").read_text())
     ledger = open_at(tmp_path)
     assert ledger.ledger_id == "00112233aa"
     item = await ledger.item("before")
@@ -159,6 +160,9 @@ async def test_a_ledger_of_the_last_release_is_migrated_with_all_that_is_in_it(t
     ]
     figures = await ledger.figures(item.id)
     assert (figures.strays, figures.doubled, figures.partitions[0].deductions.count) == (0, 0, 3)
+    assert (item.state, item.version) == ("open", 1)
+    (row,) = await ledger.details(item.id, None, 1)
+    assert (row.born, row.state, row.attempt, row.expires_at_ms, row.metadata) == ("deducted", "confirmed", 1, 0, "")
     assert await ledger.replace_incarnation(rows[1].ref, 1, 3, durability="durable", quarantine_until_ms=None, now_ms=1)
     await ledger.close()
 

@@ -11,7 +11,18 @@ from tests.support.schemas import schema_of
 from hotsku.ledger import SqlLedger
 from hotsku.ledger.tables import metadata
 
-TABLES = {"items", "partitions", "leases", "deductions", "steps", "events", "parked", "ledger"}
+TABLES = {
+    "items",
+    "adjustments",
+    "partitions",
+    "leases",
+    "deductions",
+    "steps",
+    "events",
+    "parked",
+    "carts",
+    "ledger",
+}
 
 
 def test_tables_and_migrations_make_the_same_schema(
@@ -76,8 +87,10 @@ async def test_ids_compare_byte_by_byte(ledger: SqlLedger, database: Database) -
         "UPDATE deductions SET quantity = 1000000001",
         "UPDATE leases SET quantity = 0",
         "INSERT INTO ledger (id, ledger_id, created_at) VALUES (2, 'x', 1)",
-        'INSERT INTO deductions SELECT item_id, "partition", incarnation, 9, buyer_id, order_id, quantity, state, '
-        "attempt, created_at FROM deductions",
+        'INSERT INTO deductions (item_id, "partition", incarnation, seq, buyer_id, order_id, quantity, state,'
+        ' created_at) SELECT item_id, "partition", incarnation, 9, buyer_id, order_id, quantity, state, created_at'
+        " FROM deductions",
+        "UPDATE items SET given_back = -1",
         "UPDATE leases SET item_id = 9",
     ],
 )

@@ -31,7 +31,7 @@ async def test_an_item_that_never_began_is_no_problem(going: Sale) -> None:
 async def test_a_begun_item_that_the_ledger_has_as_new_is_no_problem(going: Sale) -> None:
     item = await going.stack.ledger.create_item(spec("fresh", total=10), "durable", 0)
     ref = PartitionRef(item.id, 0)
-    await going.stack.shard.begin(ref, 1, item.spec, await going.stack.shard.memory(ref))
+    await going.stack.shard.begin(ref, 1, item, await going.stack.shard.memory(ref))
     assert (await going.auditor.audit()).ok
 
 

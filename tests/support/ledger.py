@@ -84,14 +84,15 @@ async def figures_of(ledger: SqlLedger, item_id: int, partition: int = 0) -> tup
     return (await ledger.standing(item_id)).pool, row.granted, row.applied, row.returned, row.watermark
 
 
-async def books_hold(ledger: SqlLedger, item_id: int) -> None:
-    """All that the audit asks of the ledger alone holds for the item."""
+async def books_hold(ledger: SqlLedger, item_id: int, parked: int = 0) -> None:
+    """All that the audit asks of the ledger alone holds for the item, but that `parked` details wait for a person."""
     figures = await ledger.figures(item_id)
     (item,) = figures.items
     evidence = ItemEvidence(
         sku=item.sku,
         total=item.total,
         pool=item.pool,
+        given_back=item.given_back,
         booked=[
             msgspec.convert({**msgspec.structs.asdict(each.row), **_tallies(each)}, Booked, from_attributes=True)
             for each in figures.partitions
@@ -99,6 +100,7 @@ async def books_hold(ledger: SqlLedger, item_id: int) -> None:
         live=[],
     )
     wide = msgspec.convert(figures, LedgerWide, from_attributes=True)
+    wide = msgspec.structs.replace(wide, parked=wide.parked - parked)
     failing = [str(each) for each in [*item_equations(evidence), *ledger_equations(wide)] if not each.holds]
     assert not failing, failing
 

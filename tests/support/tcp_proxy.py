@@ -56,10 +56,11 @@ class TcpProxy:
     ) -> None:
         fault, self.fault = self.fault, None
         self.commits += 1
+        # The server's goodbye would tell the caller too early.
+        back.cancel()
+        with suppress(asyncio.CancelledError):
+            await back
         if fault == "lose answer":
-            back.cancel()
-            with suppress(asyncio.CancelledError):
-                await back
             server_writer.write(commit)
             await server_reader.read(1 << 16)
         elif fault == "late":

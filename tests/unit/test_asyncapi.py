@@ -35,8 +35,22 @@ def _message(*events: Event) -> dict[str, Any]:
         sales(1, 3),
         [sale(118, buyer_id="u-7", quantity=10**9), given_back(119, 40)],
         sales(1, MAX_EVENTS),
+        [
+            Event(
+                seq=seq,
+                kind=kind,
+                quantity=1,
+                at=9,
+                order_id="o",
+                expires_at=9,
+                payment_ref="p",
+                metadata="m",
+                cart=True,
+            )
+            for seq, kind in enumerate(EventKind, 1)
+        ],
     ],
-    ids=["sales", "a return", "as many as there may be"],
+    ids=["sales", "a return", "as many as there may be", "every kind with every field"],
 )
 def test_real_messages_are_valid(events: list[Event]) -> None:
     _validator().validate(_message(*events))
@@ -61,7 +75,11 @@ def test_others_are_not(change: dict[str, object]) -> None:
 def test_every_field_is_there_and_no_other() -> None:
     for name, kind in (("message", Message), ("event", Event)):
         fields = {field.name for field in msgspec.structs.fields(kind)}
-        assert set(_SCHEMAS[name]["properties"]) == set(_SCHEMAS[name]["required"]) == fields
+        assert set(_SCHEMAS[name]["properties"]) == fields
+        required = {field.name for field in msgspec.structs.fields(kind) if field.required}
+        assert set(_SCHEMAS[name]["required"]) == required
+    defaults = {field.name: field.default for field in msgspec.structs.fields(Event) if not field.required}
+    assert {name: _SCHEMAS["event"]["properties"][name]["default"] for name in defaults} == defaults
     assert _SCHEMAS["event"]["properties"]["kind"]["examples"] == [kind.value for kind in EventKind]
     assert _DOCUMENT["info"]["version"].startswith(f"{MESSAGE_VERSION}.")
 

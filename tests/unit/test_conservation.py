@@ -1,5 +1,6 @@
 """The equations: they hold for every consistent reading, and no single wrong figure passes."""
 
+from collections import Counter
 from collections.abc import Callable
 from io import StringIO
 
@@ -13,21 +14,49 @@ from rich.console import Console
 from hotsku.cli.audit_table import print_audit
 from hotsku.domain.conservation import AuditReport, Equation, Findings, equal
 from hotsku.domain.equations import item_equations, ledger_equations
-from hotsku.domain.evidence import Booked, Bought, ItemEvidence, LedgerWide, Live, Memory, Rows
+from hotsku.domain.evidence import Booked, Bought, ItemEvidence, LedgerWide, Live, Memory, OrderRows, Rows, StepUnits
 
 SOUND = LedgerWide(strays=0, doubled=0, unknown_states=0, over_limit=0, parked=0)
 LIMIT = 5
 TOTAL = 10**6
 
-# What happens to a partition: +q leases q units (installed at once), 0 takes 1 unit, -q gives q units back.
-Life = list[int]
-lives = st.lists(st.integers(-3, 9), min_size=1, max_size=30).map(lambda life: [200, *life, 0, -1, 5])
+# What happens to a partition: +q leases q units (installed at once), 0 takes 1 unit, -q gives q units back; "hold" has
+# 2 units held, and the others step on an order that is in the state for it: "refund" refunds 1 of 2 units, "again"
+# begins an order anew that was released and whose record has left the shard.
+Life = list[int | str]
+STEPS = ("hold", "confirm", "release", "refund", "again")
+
+
+def sensible(life: Life) -> Life:
+    """Without the steps that no order is there for."""
+    state, kept = Counter[str](), []
+    needs = {"confirm": "hold", "release": "hold", "refund": "confirm", "again": "release"}
+    for what in life:
+        if not isinstance(what, str) or what == "hold" or state[needs[what]]:
+            kept.append(what)
+            if isinstance(what, str):
+                state[needs.get(what, "")] -= 1
+                state["hold" if what == "again" else what] += 1
+    return kept
+
+
+_wholes = st.lists(st.one_of(st.integers(-3, 9), st.sampled_from(STEPS)), min_size=1, max_size=30)
+lives = _wholes.map(lambda life: sensible([200, *life, 0, -1, 5, "hold", "hold", "confirm", "release", "refund"]))
+
+
+def numbers(life: Life) -> list[int]:
+    return [what for what in life if not isinstance(what, str)]
+
+
+def events(life: Life) -> Life:
+    return [what for what in life if isinstance(what, str) or what <= 0]
 
 
 def memory(life: Life, trimmed: int = 0) -> Memory:
-    """The shard after so much of a life."""
-    installed, taken = sum(q for q in life if q > 0), life.count(0)
-    returned, seq = -sum(q for q in life if q < 0), sum(q <= 0 for q in life)
+    """The shard after so much of a life. No record has left it, but those of the orders that began anew."""
+    quantities, n = numbers(life), Counter(life)
+    installed, taken = sum(q for q in quantities if q > 0), n[0] + 2 * n["hold"] + 2 * n["again"]
+    returned, seq = -sum(q for q in quantities if q < 0), len(events(life))
     left = installed - taken - returned
     return Memory(
         incarnation=1,
@@ -40,45 +69,74 @@ def memory(life: Life, trimmed: int = 0) -> Memory:
         installed=installed,
         taken=taken,
         returned=returned,
-        lease_no=sum(q > 0 for q in life),
+        lease_no=sum(q > 0 for q in quantities),
         trimmed=trimmed,
-        orders=taken,
+        orders=n[0] + n["hold"],
+        holds=n["hold"] + n["again"] - n["confirm"] - n["release"],
     )
 
 
 def booked(life: Life, watermark: int) -> Booked:
     """The ledger, with the leases of a life and its first events."""
-    events = [q for q in life if q <= 0][:watermark]
-    leases = [q for q in life if q > 0]
-    takes, returns = events.count(0), [-q for q in events if q]
+    applied = events(life)[:watermark]
+    leases = [q for q in numbers(life) if q > 0]
+    n, returned = Counter(applied), -sum(numbers(applied))
+    births = [seq for seq, what in enumerate(applied, 1) if what in (0, "hold", "again")]
+    # An order that begins anew has its row under its new seq; its first birth is a step then. Which of the holds it was
+    # does not matter here.
+    reborn = [seq for seq, what in enumerate(applied, 1) if what == "hold"][: n["again"]]
+    rows = sorted(set(births) - set(reborn))
+    steps = sorted(set(range(1, len(applied) + 1)) - set(rows))
+    ended, holds = n["release"] - n["again"], n["hold"] + n["again"] - n["confirm"] - n["release"]
+    units = n[0] + 2 * n["hold"]
     return Booked(
         partition=0,
         incarnation=1,
         state="open",
         lease_no=len(leases),
         granted=sum(leases),
-        applied=takes,
-        returned=sum(returns),
+        applied=units + 2 * n["again"],
+        returned=returned,
         watermark=watermark,
+        held=2 * holds,
         leases=Rows(count=len(leases), quantity=sum(leases), last=len(leases)),
-        deductions=Rows(
-            count=takes, quantity=takes, last=max((n for n, q in enumerate(events, 1) if not q), default=0)
+        deductions=Rows(count=len(rows), quantity=units, last=max(rows, default=0)),
+        steps=Rows(count=len(steps), quantity=len(steps), last=max(steps, default=0)),
+        orders=OrderRows(
+            ended=ended,
+            ended_units=2 * ended,
+            holds=holds,
+            on_hold=2 * holds,
+            refunded=n["refund"],
+            limited=units - 2 * ended,
         ),
-        returns=Rows(
-            count=len(returns), quantity=sum(returns), last=max((n for n, q in enumerate(events, 1) if q), default=0)
-        ),
+        in_steps=StepUnits(returned=returned, reborn=2 * n["again"], ended=2 * n["release"], refunded=n["refund"]),
     )
 
 
+def given_back(*rows: Booked) -> int:
+    return sum(row.in_steps.ended + row.in_steps.refunded for row in rows)
+
+
 def item(live: Live) -> ItemEvidence:
-    pool = TOTAL - live.booked.granted + live.booked.returned
-    return ItemEvidence(sku="s", total=TOTAL, pool=pool, limit_per_buyer=LIMIT, booked=[live.booked], live=[live])
+    back = given_back(live.booked)
+    pool = TOTAL - live.booked.granted + live.booked.returned + back
+    return ItemEvidence(
+        sku="s",
+        total=TOTAL,
+        pool=pool,
+        given_back=back,
+        limit_per_buyer=LIMIT,
+        booked=[live.booked],
+        live=[live],
+    )
 
 
 def at_rest(life: Life) -> Live:
     status = memory(life)
     status = replace(status, trimmed=status.seq)
-    return Live(booked=booked(life, status.seq), before=status, after=status, bought=Bought(status.taken, 1))
+    row = booked(life, status.seq)
+    return Live(booked=row, before=status, after=status, bought=Bought(row.orders.limited, 1))
 
 
 @st.composite
@@ -90,7 +148,7 @@ def moving(draw: st.DrawFn) -> Live:
     before, end = memory(life[:first]), memory(life)
     watermark = draw(st.integers(0, memory(life[:leased]).seq))
     trimmed = draw(st.integers(watermark, end.seq))
-    coming = [q for q in life[first:leased] if q > 0]
+    coming = [q for q in numbers(life[first:leased]) if q > 0]
     gone = draw(st.integers(watermark, trimmed))  # by the time that the stream was read
     return Live(
         booked=booked(life[:leased], watermark),
@@ -126,8 +184,14 @@ def test_no_event_can_leave_the_stream_before_the_ledger_has_it(live: Live, data
 
 
 MEMORY = [name for name in Memory.__struct_fields__ if name != "trimmed"]
-BOOKED = ["lease_no", "granted", "applied", "returned", "watermark", "rebooked", "parked"]
-ROWS = [(rows, name) for rows in ("leases", "deductions", "returns") for name in ("count", "quantity")]
+BOOKED = ["lease_no", "granted", "applied", "returned", "watermark", "held", "parked"]
+ROWS = [
+    *((rows, name) for rows in ("leases", "deductions") for name in ("count", "quantity")),
+    ("steps", "count"),
+    # How many have ended is no figure of the shard: it only bounds how many records may have left. Their units are.
+    *(("orders", name) for name in OrderRows.__struct_fields__ if name != "ended"),
+    *(("in_steps", name) for name in StepUnits.__struct_fields__),
+]
 
 amounts = st.integers(-50, 50).filter(bool)
 
@@ -157,7 +221,7 @@ def test_no_wrong_row_passes(rows: str, name: str, life: Life, by: int) -> None:
     assert failing(replace(item(live), booked=[wrong], live=[replace(live, booked=wrong)]))
 
 
-@pytest.mark.parametrize("name", ["total", "pool"])
+@pytest.mark.parametrize("name", ["total", "pool", "given_back"])
 @given(lives, amounts)
 def test_no_wrong_figure_of_the_item_passes(name: str, life: Life, by: int) -> None:
     evidence = item(at_rest(life))
@@ -171,7 +235,9 @@ CHANGES: list[tuple[Callable[[Live], Live], set[str]]] = [
     (lambda live: replace(live, bought=Bought(live.after.taken, LIMIT + 1)), {"limit"}),
     (lambda live: replace(live, bought=Bought(live.after.taken + 1, 1)), {"limit"}),
     (lambda live: replace(live, on_the_way=Rows(count=1, quantity=1)), {"leases", "I11"}),
-    (lambda live: replace(live, earlier=Rows(count=1)), {"I10", "I11"}),
+    (lambda live: replace(live, earlier=[booked([0], 1)]), {"I10", "limit"}),
+    (lambda live: replace(live, earlier=[booked(["hold", "release"], 2)]), set()),
+    (lambda live: replace(live, earlier=[booked(["hold"], 1)]), {"I10", "I11", "limit"}),
 ]
 
 
@@ -187,20 +253,21 @@ def closed(life: Life, *, quarantined: bool = False) -> Booked:
     row = replace(row, state="closed", final_seq=row.watermark)
     if quarantined:
         return replace(row, quarantined_until_ms=1)
-    returns = Rows(
-        count=row.returns.count + 1, quantity=row.returns.quantity + row.preallocated, last=row.watermark + 1
-    )
-    return replace(row, returned=row.returned + row.preallocated, returns=returns)
+    returned = row.returned + row.preallocated
+    steps = Rows(count=row.steps.count + 1, quantity=row.steps.quantity, last=row.watermark + 1)
+    return replace(row, returned=returned, steps=steps, in_steps=replace(row.in_steps, returned=returned))
 
 
 def followed(over: Booked) -> ItemEvidence:
     """One partition in its second incarnation, at rest, after one that is over."""
     live = at_rest([100, 0, -2])
     second = replace(live.booked, incarnation=2)
-    status = replace(live.after, incarnation=2, armed_incarnation=2, orders=live.after.orders + over.deductions.count)
-    live = replace(live, booked=second, before=status, after=status, earlier=over.deductions, bought=None)
-    pool = TOTAL - over.granted + over.returned - second.granted + second.returned
-    return ItemEvidence(sku="s", total=TOTAL, pool=pool, booked=[over, second], live=[live])
+    orders, holds = live.after.orders + over.deductions.count, live.after.holds + over.orders.holds
+    status = replace(live.after, incarnation=2, armed_incarnation=2, orders=orders, holds=holds)
+    live = replace(live, booked=second, before=status, after=status, earlier=[over], bought=None)
+    back = given_back(over, second)
+    pool = TOTAL - over.granted + over.returned - second.granted + second.returned + back
+    return ItemEvidence(sku="s", total=TOTAL, pool=pool, given_back=back, booked=[over, second], live=[live])
 
 
 @pytest.mark.parametrize("quarantined", [False, True])
@@ -252,9 +319,10 @@ def test_a_rebooked_order_was_taken_on_the_shard_and_returned_in_the_ledger() ->
         live.booked,
         applied=1,
         returned=1,
-        rebooked=1,
         deductions=Rows(count=1, quantity=1, last=1),
-        returns=Rows(count=1, quantity=1, last=2),
+        steps=Rows(count=1, quantity=1, last=2),
+        orders=OrderRows(limited=1),
+        in_steps=StepUnits(returned=1, rebooked=1),
     )
     once = replace(live.after, orders=1)
     assert failing(item(replace(live, booked=row, before=once, after=once))) == set()

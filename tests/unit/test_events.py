@@ -63,6 +63,34 @@ def test_an_entry_of_returned_units_is_one_event() -> None:
     assert entry.events() == [Event(seq=9, kind=EventKind.RETURNED, quantity=250, at=AT)]
 
 
+_mixed = st.tuples(
+    st.sampled_from([kind for kind in EventKind if kind is not EventKind.RETURNED]),
+    ids,
+    st.one_of(st.just(""), ids),
+    st.integers(1, 10**9),
+    st.integers(0, 10**14),
+    st.text(max_size=9),
+    st.text(max_size=9),
+    st.booleans(),
+)
+
+
+@given(st.lists(_mixed, min_size=1, max_size=20), st.integers(0, 10**12))
+def test_an_entry_of_other_events_says_the_kind_of_each(
+    batch: list[tuple[EventKind, str, str, int, int, str, str, bool]], before: int
+) -> None:
+    rows = [
+        (kind, order_field(order, buyer), units, expires_at, ref, metadata, int(cart))
+        for kind, order, buyer, units, expires_at, ref, metadata, cart in batch
+    ]
+    events = StreamEntry(4, before + len(batch), "mixed", AT, msgspec.msgpack.encode(rows)).events()
+    assert [event.seq for event in events] == list(range(before + 1, before + len(batch) + 1))
+    assert [
+        (e.kind, e.order_id, e.buyer_id, e.quantity, e.expires_at, e.payment_ref, e.metadata, e.cart) for e in events
+    ] == batch
+    assert decode_events(decode_message(encode_message("ledger-1", "sneaker-42", REF, 4, events))) == events
+
+
 # --- messages ---
 
 
@@ -100,7 +128,7 @@ def test_a_message_is_json_that_a_stranger_can_read() -> None:
         "crc32": shown["crc32"],
         "events": [
             {"seq": 5, "kind": "deducted", "quantity": 2, "at": AT + 5, "order_id": "o-1", "buyer_id": "u-7"},
-            {"seq": 6, "kind": "returned", "quantity": 40, "at": AT + 6, "order_id": "", "buyer_id": ""},
+            {"seq": 6, "kind": "returned", "quantity": 40, "at": AT + 6},
         ],
     }
     raw = body[body.index(b'"events":') + len(b'"events":') : -1]

@@ -1,10 +1,24 @@
-"""Bad ids and quantities: one clear line that names the field."""
+"""Bad ids, quantities and the rest of an order: one clear line that names the field."""
+
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotsku.domain.identity import MAX_ID_LENGTH, MAX_QUANTITY, check_buyer_id, check_id, check_quantity
+from hotsku.domain.identity import (
+    MAX_ID_LENGTH,
+    MAX_METADATA_BYTES,
+    MAX_QUANTITY,
+    MAX_TTL_MS,
+    check_buyer_id,
+    check_id,
+    check_metadata,
+    check_payment_ref,
+    check_quantity,
+    check_ttl,
+)
 from hotsku.errors import InvalidRequest
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:@+=-"
@@ -121,6 +135,74 @@ def test_every_other_text_is_refused_in_one_line(value: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         check_id("sku", value)
     assert_one_line_about(caught.value, "sku")
+
+
+@given(st.text(max_size=300))
+def test_metadata_is_any_text_that_fits(value: str) -> None:
+    try:
+        fits = len(value.encode()) <= MAX_METADATA_BYTES and "\0" not in value
+    except UnicodeEncodeError:
+        fits = False
+    if fits:
+        assert check_metadata(value) == value
+        return
+    with pytest.raises(InvalidRequest) as caught:
+        check_metadata(value)
+    assert_one_line_about(caught.value, "metadata")
+
+
+@pytest.mark.parametrize("value", ["x" * 257, "é" * 129, "👟" * 65, "a\0", "\ud800", None, b"x", 3, True, ["x"]])
+def test_bad_metadata_is_refused(value: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        check_metadata(value)
+    assert_one_line_about(caught.value, "metadata")
+
+
+@pytest.mark.parametrize("value", ["", "x" * 256, "é" * 128, "👟" * 64, "a\nb", '{"seat": 4}'])
+def test_good_metadata_is_given_back(value: str) -> None:
+    assert check_metadata(value) == value
+
+
+def test_a_payment_may_have_no_name() -> None:
+    assert check_payment_ref(None) == ""
+    assert check_payment_ref("p" * 128) == "p" * 128
+
+
+@pytest.mark.parametrize(
+    "value", ["", "x" * 129, *(bad for bad in BAD_IDS.values() if bad is not None and bad != "x" * 65)]
+)
+def test_a_bad_payment_ref_is_refused(value: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        check_payment_ref(value)
+    assert_one_line_about(caught.value, "payment_ref")
+
+
+def test_a_ttl_is_milliseconds() -> None:
+    assert check_ttl(timedelta(milliseconds=1, microseconds=999)) == 1
+    assert check_ttl(timedelta(minutes=15)) == 900_000
+    assert check_ttl(timedelta(milliseconds=MAX_TTL_MS - 1)) == MAX_TTL_MS - 1
+
+
+BAD_TTLS: list[Any] = [
+    timedelta(0),
+    timedelta(microseconds=999),
+    timedelta(microseconds=-1),
+    timedelta(milliseconds=MAX_TTL_MS),
+    timedelta.max,
+    timedelta.min,
+    None,
+    900,
+    1.5,
+    "PT1M",
+    True,
+]
+
+
+@pytest.mark.parametrize("value", BAD_TTLS, ids=repr)
+def test_a_bad_ttl_is_refused(value: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        check_ttl(value, "hold_ttl")
+    assert_one_line_about(caught.value, "hold_ttl")
 
 
 def assert_one_line_about(error: InvalidRequest, field: str) -> None:

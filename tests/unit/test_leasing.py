@@ -15,6 +15,7 @@ from hotsku.domain.leasing import (
     plan_round,
     share,
     switch_threshold,
+    take_from_richest,
 )
 
 A, B, C, D = (PartitionRef(1, i) for i in range(4))
@@ -295,3 +296,18 @@ def test_dry_partitions_give_no_more_than_one_order_needs(scene: Scene) -> None:
         assert taken in {need.smallest for need in needs if need.ref not in reclaims}
         held = {h.ref: h.left for h in holdings if h.ref not in asking and not h.protected and h.left}
         assert all(reclaims.get(ref) == left for ref, left in held.items())
+
+
+@given(
+    st.dictionaries(st.integers(0, 9).map(lambda n: PartitionRef(1, n)), st.integers(0, 50)),
+    st.integers(0, 300),
+)
+def test_the_richest_give_back_down_to_one_level(lefts: dict[PartitionRef, int], units: int) -> None:
+    taken = take_from_richest(lefts, units)
+    assert sum(taken.values()) == min(units, sum(lefts.values()))
+    assert all(0 < part <= lefts[ref] for ref, part in taken.items())
+    if taken:
+        rest = {ref: left - taken.get(ref, 0) for ref, left in lefts.items()}
+        # Whoever gave has no more than one unit less than anybody who has given nothing, or less.
+        poorest_giver = min(rest[ref] for ref in taken)
+        assert all(rest[ref] <= poorest_giver + 1 for ref in rest)

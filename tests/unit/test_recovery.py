@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotsku.domain.recovery import Evidence, judge_restart
+from hotsku.domain.deduction import OrderState
+from hotsku.domain.order import OrderRecord
+from hotsku.domain.recovery import (
+    RETENTION_MS,
+    Evidence,
+    counted_units,
+    held_at_least,
+    is_forgotten,
+    judge_restart,
+)
 
 DURABLE = Evidence(
     ledger_incarnation=1,
@@ -97,3 +106,42 @@ def test_nothing_that_anyone_counted_on_may_be_missing(evidence: Evidence) -> No
         assert evidence.seq >= evidence.watermark
         # Under the same incarnation only where no other copy can answer: there is none, or it was sealed.
         assert (evidence.durability == "durable" and evidence.single_copy) or evidence.sealed == evidence.seq
+
+
+def _record(state: OrderState, **more: int) -> OrderRecord:
+    record = OrderRecord(5, 1, 1, 0, held=True, state=state, expires_at_ms=100, step_at_ms=50)
+    return msgspec.structs.replace(record, **more)
+
+
+def test_no_hold_ends_before_what_was_lost_may_be_proven() -> None:
+    held = _record(OrderState.HELD)
+    assert held_at_least(held, 300).expires_at_ms == 300
+    assert held_at_least(held, 100) is held
+    assert held_at_least(held, 0) is held
+    for state in (OrderState.CONFIRMED, OrderState.RELEASED, OrderState.EXPIRED, OrderState.REFUNDED):
+        assert held_at_least(_record(state), 300) == _record(state)
+
+
+@pytest.mark.parametrize(
+    ("state", "refunded", "restores", "units"),
+    [
+        (OrderState.HELD, 0, False, 5),
+        (OrderState.CONFIRMED, 0, False, 5),
+        (OrderState.CONFIRMED, 2, False, 5),
+        (OrderState.CONFIRMED, 2, True, 3),
+        (OrderState.REFUNDED, 5, False, 5),
+        (OrderState.REFUNDED, 5, True, 0),
+        (OrderState.RELEASED, 0, False, 0),
+        (OrderState.EXPIRED, 0, True, 0),
+    ],
+)
+def test_what_counts_towards_a_limit(state: OrderState, refunded: int, restores: bool, units: int) -> None:
+    assert counted_units(_record(state, refunded=refunded), restores=restores) == units
+
+
+def test_only_what_ended_long_ago_is_forgotten() -> None:
+    now_ms = 50 + RETENTION_MS
+    for state in OrderState:
+        ended = state in (OrderState.RELEASED, OrderState.EXPIRED)
+        assert not is_forgotten(_record(state), now_ms)
+        assert is_forgotten(_record(state), now_ms + 1) is ended

@@ -11,10 +11,15 @@ def _progress(watermark: int = 0) -> Progress:
     return Progress(ref=PartitionRef(1, 0), incarnation=1, watermark=watermark, patience_ms=100.0)
 
 
-def _event(seq: int, id_length: int = 8) -> Event:
+def _event(seq: int, id_length: int = 8, kind: EventKind = EventKind.DEDUCTED, metadata: str = "") -> Event:
+    more = kind is not EventKind.DEDUCTED
     return Event(
+        expires_at=10**13 if more else 0,
+        payment_ref="p" * 128 if more else "",
+        cart=more,
         seq=seq,
-        kind=EventKind.DEDUCTED,
+        kind=kind,
+        metadata=metadata,
         quantity=10**9,
         at=10**13,
         order_id="o" * id_length,
@@ -22,9 +27,12 @@ def _event(seq: int, id_length: int = 8) -> Event:
     )
 
 
-@given(st.integers(0, 12_000), st.integers(1, 64))
-def test_messages_are_whole_and_bounded(count: int, id_length: int) -> None:
-    events = [_event(10**13 + n, id_length) for n in range(count)]
+_METADATA = ["", "{}", "é" * 128, "\x01" * 256, '"' * 256]
+
+
+@given(st.integers(0, 12_000), st.integers(1, 64), st.sampled_from(EventKind), st.sampled_from(_METADATA))
+def test_messages_are_whole_and_bounded(count: int, id_length: int, kind: EventKind, metadata: str) -> None:
+    events = [_event(10**13 + n, id_length, kind, metadata) for n in range(count)]
     runs = list(cut_messages(events))
     assert [event for run in runs for event in run] == events
     for run in runs:

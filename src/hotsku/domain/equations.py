@@ -4,6 +4,7 @@ Each equation compares only what must agree in the order of reading (see `hotsku
 the shard had `before` or has `after`.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
@@ -42,23 +43,44 @@ def _placed(item: ItemEvidence, booked: Booked, equations: Iterable[Equation]) -
 
 
 def _item(item: ItemEvidence) -> Iterator[Equation]:
-    preallocated = sum(booked.preallocated for booked in item.booked)
-    sold = {"sold": sum(booked.applied for booked in item.booked)}
-    total = {"total": item.total}
-    yield at_most("I1", "the pool is not negative", {}, {"pool": item.pool})
+    held = {"held": sum(booked.held for booked in item.booked)}
+    sold = {"sold": sum(booked.applied - booked.held for booked in item.booked) - item.given_back}
+    preallocated = {"pre-allocated": sum(booked.preallocated for booked in item.booked)}
+    pool, total = {"pool": item.pool}, {"total": item.total}
+    yield at_most("I1", "the pool is not negative", {}, pool)
     yield equal(
-        "I2",
-        "every unit is in the pool, pre-allocated or sold",
-        total,
-        {"pool": item.pool, "pre-allocated": preallocated, **sold},
+        "I2", "every unit is in the pool, pre-allocated, held or sold", total, {**pool, **preallocated, **held, **sold}
     )
-    yield at_most("I3", "not more is sold than there was", sold, total)
+    yield at_most("I3", "not more is held and sold than there was", {**held, **sold}, total)
+    yield at_most("I3", "what is held is not negative", {}, held)
     yield at_most("I3", "what is sold is not negative", {}, sold)
+    yield from _lives(item)
+
+
+def _lives(item: ItemEvidence) -> Iterator[Equation]:
+    """The orders are in the states that their steps led to. Steps that were parked have led to none."""
+    orders, steps = [each.orders for each in item.booked], [each.in_steps for each in item.booked]
+    ended = {"released or expired": sum(each.ended for each in steps)}
+    refunded = {"refunded": sum(each.refunded for each in steps)}
+    yield equal(
+        "I4", "what orders gave back is what their steps say", {"given back": item.given_back}, {**ended, **refunded}
+    )
+    rows = {"ended orders": sum(each.ended_units for each in orders), "begun anew": sum(each.reborn for each in steps)}
+    yield equal("I5", "every order that ended has its step", rows, ended)
+    in_orders = {"refunded of orders": sum(each.refunded for each in orders)}
+    yield equal("I5", "every refund is a step", in_orders, refunded)
+    held: dict[int, list[Booked]] = defaultdict(list)
+    for booked in item.booked:
+        held[booked.partition].append(booked)
+    for partition, rows_of in held.items():
+        on_hold = {"on hold": sum(each.orders.on_hold for each in rows_of)}
+        figures = {"held": sum(each.held for each in rows_of)}
+        yield replace(equal("I5", "what is held is on hold", on_hold, figures), partition=partition)
 
 
 def _books(booked: Booked) -> Iterator[Equation]:
     """What must agree within the ledger, at every commit."""
-    leases, details, steps = booked.leases, booked.deductions, booked.returns
+    leases, details, steps = booked.leases, booked.deductions, booked.steps
     granted, applied, returned = {"granted": booked.granted}, {"applied": booked.applied}, {"returned": booked.returned}
     watermark = {"watermark": booked.watermark}
     yield at_most("I1", "what is pre-allocated is not negative", {}, {"pre-allocated": booked.preallocated})
@@ -71,8 +93,9 @@ def _books(booked: Booked) -> Iterator[Equation]:
     # A parked event has no row, and only its detail tells which of the figures it moved.
     compare = at_most if booked.parked else equal
     yield compare("I4", "the last event is at the watermark", {"last seq": max(details.last, steps.last)}, watermark)
-    yield compare("I4", "the details add up to what was applied", {"in details": details.quantity}, applied)
-    yield compare("I4", "the steps add up to what was returned", {"in steps": steps.quantity}, returned)
+    births = {"in details": details.quantity, "begun anew": booked.in_steps.reborn}
+    yield compare("I4", "the details add up to what was applied", births, applied)
+    yield compare("I4", "the steps add up to what was returned", {"in steps": booked.in_steps.returned}, returned)
     if booked.state == "closed":
         final = {"final seq": booked.final_seq or 0}
         yield equal("I9", "a closed incarnation is applied to its end", {"watermark": booked.watermark}, final)
@@ -126,16 +149,19 @@ def _both_sides(live: Live) -> Iterator[Equation]:
     watermark, granted = {"watermark": booked.watermark}, {"granted": booked.granted}
     yield at_most("I9", "only what the ledger has is trimmed", {"trimmed": before.trimmed}, watermark)
     yield at_most("I9", "the ledger is not ahead of the shard", watermark, {"seq": after.seq})
-    applied = {"applied": booked.applied, "rebooked": booked.rebooked}
+    rebooked = {"rebooked": booked.in_steps.rebooked}
+    applied = {"applied": booked.applied, **rebooked}
     yield at_most("I9", "no more is applied than was taken", applied, {"taken": after.taken})
-    given_back = {"given back": after.returned, "rebooked": booked.rebooked}
+    given_back = {"given back": after.returned, **rebooked}
     yield at_most("I9", "no more is returned than was given back", {"returned": booked.returned}, given_back)
     installed = {"installed": before.installed, "on the way": live.on_the_way.quantity}
     yield equal("leases", "what is granted is installed or on its way", installed, granted)
     no = {"installed lease no": before.lease_no, "on the way": live.on_the_way.count}
     yield equal("leases", "every lease is installed or on its way", no, {"lease no": booked.lease_no})
-    details = {"details": booked.deductions.count, "earlier details": live.earlier.count}
-    yield at_most("I10", "the ledger has no more orders than the shard has records", details, {"orders": after.orders})
+    # A record leaves the shard only when its order's end is trimmed, which is one event behind the ledger's at least.
+    unended = {"orders that have not ended": live.unended}
+    records = {"records": after.orders, "trimmed meanwhile": max(0, after.trimmed - booked.watermark)}
+    yield at_most("I10", "the ledger has no more orders than the shard has records", unended, records)
 
 
 def _stream(live: Live) -> Iterator[Equation]:
@@ -156,15 +182,17 @@ def _rest(live: Live) -> Iterator[Equation]:
     booked, memory = live.booked, live.after
     left = {"bucket A": memory.left_a, "bucket B": memory.left_b, "on the way": live.on_the_way.quantity}
     yield equal("I11", "what is pre-allocated is in the buckets", {"pre-allocated": booked.preallocated}, left)
-    details = {"details": booked.deductions.count, "earlier details": live.earlier.count}
-    if booked.parked:
-        yield at_most("I11", "the ledger has no more orders than the shard", details, {"orders": memory.orders})
+    records = {"records": memory.orders}
+    # A parked event has no row, and only its detail tells what it was about.
+    if any(each.parked for each in (booked, *live.earlier)):
         return
-    applied = {"applied": booked.applied, "rebooked": booked.rebooked}
-    yield equal("I11", "what was taken is applied", {"taken": memory.taken}, applied)
-    given_back = {"given back": memory.returned, "rebooked": booked.rebooked}
+    rebooked = {"rebooked": booked.in_steps.rebooked}
+    yield equal("I11", "what was taken is applied", {"taken": memory.taken}, {"applied": booked.applied, **rebooked})
+    given_back = {"given back": memory.returned, **rebooked}
     yield equal("I11", "what was given back is returned", given_back, {"returned": booked.returned})
-    yield equal("I11", "the ledger has as many orders as the shard", {"orders": memory.orders}, details)
+    yield at_most("I11", "the shard has no more records than the ledger has orders", records, {"orders": live.orders})
+    holds = {"orders on hold": sum(each.orders.holds for each in (booked, *live.earlier))}
+    yield equal("I11", "the shard has the holds of the ledger", {"holds": memory.holds}, holds)
 
 
 def _bought(bought: Bought, live: Live, limit: int | None) -> Iterator[Equation]:
@@ -172,9 +200,9 @@ def _bought(bought: Bought, live: Live, limit: int | None) -> Iterator[Equation]
         return
     yield at_most("limit", "no buyer is above the limit on the shard", {"most": bought.most}, {"limit": limit})
     details = {
-        "in details": live.booked.deductions.quantity,
-        "in earlier details": live.earlier.quantity,
-        "rebooked": live.booked.rebooked,
+        "in details": live.booked.orders.limited,
+        "in earlier details": sum(each.orders.limited for each in live.earlier),
+        "rebooked": live.booked.in_steps.rebooked,
     }
     if not live.booked.parked:
         yield equal("limit", "the buyers have what the details say", {"bought": bought.units}, details)

@@ -27,13 +27,29 @@ class EventKind(StrEnum):
     """What an event says."""
 
     DEDUCTED = "deducted"
+    HELD = "held"
+    PAYMENT_BEGUN = "payment_begun"
+    CONFIRMED = "confirmed"
+    EXTENDED = "extended"
+    RELEASED = "released"
+    EXPIRED = "expired"
+    REFUNDED = "refunded"
     RETURNED = "returned"
 
 
-class Event(Struct, frozen=True, kw_only=True, gc=False):
-    """One numbered entry of a partition's stream. `at` is the shard's clock in milliseconds since the epoch.
+# The events that an order begins with.
+BIRTHS = frozenset({EventKind.DEDUCTED, EventKind.HELD})
+# The events that give an order's units back, straight to the pool.
+GIVE_BACKS = frozenset({EventKind.RELEASED, EventKind.EXPIRED, EventKind.REFUNDED})
 
-    A `returned` event (units that a partition gave back unsold) has neither order nor buyer.
+
+class Event(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """One numbered entry of a partition's stream. Times are the shard's clock in milliseconds since the epoch.
+
+    `quantity` is the order's; of `refunded`, the units that this step gave back. A `returned` event (units that a
+    partition gave back unsold) has neither order nor buyer. `expires_at` is there on `held`, `payment_begun` and
+    `extended`; `payment_ref` on `confirmed` where there is one; `metadata` on `deducted` and `held`, and `cart` on
+    a `held` that is a cart's line.
     """
 
     seq: int
@@ -42,25 +58,37 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
     at: int
     order_id: str = ""
     buyer_id: str = ""
+    expires_at: int = 0
+    payment_ref: str = ""
+    metadata: str = ""
+    cart: bool = False
+
+
+# The kind of a stream entry whose events each name their own.
+MIXED = "mixed"
 
 
 class StreamEntry(Struct, frozen=True):
     """One entry of a partition's stream as the shard keeps it: the events of one batch.
 
-    `payload` is a msgpack flat array of (order field, quantity) for `deducted`, of (quantity,) for `returned`.
+    `kind` is `deducted`, `returned` or `mixed`. `payload` is msgpack: a flat array of (order field, quantity) for
+    `deducted`, of (quantity,) for `returned`; for `mixed` an array of arrays (kind, order field, quantity, expires at,
+    payment reference, metadata, 1 for a cart's line else 0).
     """
 
     incarnation: int
     last_seq: int
-    kind: EventKind
+    kind: str
     at: int
     payload: bytes
 
     def events(self) -> list[Event]:
         """The entry's events, in order."""
+        if self.kind == MIXED:
+            return self._mixed()
         values = _unpack(self.payload)
-        if self.kind is EventKind.RETURNED:
-            return [Event(seq=self.last_seq, kind=self.kind, quantity=int(values[0]), at=self.at)]
+        if self.kind == EventKind.RETURNED:
+            return [Event(seq=self.last_seq, kind=EventKind.RETURNED, quantity=int(values[0]), at=self.at)]
         first = self.last_seq - len(values) // 2 + 1
         events = []
         for i in range(0, len(values), 2):
@@ -68,11 +96,33 @@ class StreamEntry(Struct, frozen=True):
             events.append(
                 Event(
                     seq=first + i // 2,
-                    kind=self.kind,
+                    kind=EventKind.DEDUCTED,
                     quantity=int(values[i + 1]),
                     at=self.at,
                     order_id=order_id,
                     buyer_id=buyer_id,
+                )
+            )
+        return events
+
+    def _mixed(self) -> list[Event]:
+        rows = _unpack_mixed(self.payload)
+        first = self.last_seq - len(rows) + 1
+        events = []
+        for i, (kind, field, quantity, expires_at, payment_ref, metadata, cart) in enumerate(rows):
+            order_id, buyer_id = split_field(field)
+            events.append(
+                Event(
+                    seq=first + i,
+                    kind=kind,
+                    quantity=quantity,
+                    at=self.at,
+                    order_id=order_id,
+                    buyer_id=buyer_id,
+                    expires_at=expires_at,
+                    payment_ref=payment_ref,
+                    metadata=metadata,
+                    cart=cart == 1,
                 )
             )
         return events
@@ -105,6 +155,7 @@ class CorruptMessage(ValueError):
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
 
 _unpack = msgspec.msgpack.Decoder(list[str | int]).decode
+_unpack_mixed = msgspec.msgpack.Decoder(list[tuple[EventKind, str, int, int, str, str, int]]).decode
 _encoder = msgspec.json.Encoder()
 _decode_message = msgspec.json.Decoder(Message).decode
 _decode_events = msgspec.json.Decoder(list[Event]).decode

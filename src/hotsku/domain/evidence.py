@@ -25,6 +25,7 @@ class Memory(Struct, frozen=True, kw_only=True):
     lease_no: int = 0
     trimmed: int = 0
     orders: int = 0
+    holds: int = 0
 
 
 class Rows(Struct, frozen=True, kw_only=True):
@@ -35,12 +36,49 @@ class Rows(Struct, frozen=True, kw_only=True):
     last: int = 0
 
 
+class OrderRows(Struct, frozen=True, kw_only=True):
+    """The states of orders, by the (partition, incarnation) of their births.
+
+    Attributes:
+        ended: orders that were released or expired, and their units.
+        holds: orders of the state held.
+        on_hold: units in all orders of the state held.
+        refunded: units that were refunded.
+        limited: units that count against their buyers' limit.
+    """
+
+    ended: int = 0
+    ended_units: int = 0
+    holds: int = 0
+    on_hold: int = 0
+    refunded: int = 0
+    limited: int = 0
+
+
+class StepUnits(Struct, frozen=True, kw_only=True):
+    """Units in steps, by the (partition, incarnation) that took them.
+
+    Attributes:
+        returned: given back unsold; `rebooked` among them are those that the shard took: their orders had been sold
+            under another seq.
+        reborn: in births of orders that have ended and begun anew.
+        ended: released or expired.
+        refunded: refunded.
+    """
+
+    returned: int = 0
+    rebooked: int = 0
+    reborn: int = 0
+    ended: int = 0
+    refunded: int = 0
+
+
 class Booked(Struct, frozen=True, kw_only=True):
     """One (partition, incarnation) as the ledger has it: its row, and what its leases and events add up to.
 
-    `rebooked` units are in `returns`, though the shard took them: their orders had been sold under another seq.
-    `parked` events moved the figures, but have no row. A closed one has its `final_seq`; what it had left was given
-    back by a step behind it, or is quarantined until `quarantined_until_ms`.
+    `held` is what its events did to the units on hold. `parked` events have no row; births among them moved the
+    figures. A closed one has its `final_seq`; what it had left was given back by a step behind it, or is quarantined
+    until `quarantined_until_ms`.
     """
 
     partition: int
@@ -53,8 +91,10 @@ class Booked(Struct, frozen=True, kw_only=True):
     watermark: int
     leases: Rows
     deductions: Rows
-    returns: Rows
-    rebooked: int = 0
+    steps: Rows
+    held: int = 0
+    orders: OrderRows = OrderRows()
+    in_steps: StepUnits = StepUnits()
     parked: int = 0
     final_seq: int | None = None
     quarantined_until_ms: int | None = None
@@ -71,7 +111,7 @@ class Booked(Struct, frozen=True, kw_only=True):
     @property
     def last_step(self) -> int:
         """1 where the last row is the step that gave back what a closed incarnation had left."""
-        return int(self.final_seq is not None and self.returns.last == self.final_seq + 1)
+        return int(self.final_seq is not None and self.steps.last == self.final_seq + 1)
 
 
 class Bought(Struct, frozen=True):
@@ -87,7 +127,7 @@ class Live(Struct, frozen=True, kw_only=True):
     Attributes:
         on_the_way: the ledger's leases that the shard had not installed `before`.
         stream: (first, last) seq of every entry after the ledger's watermark, up to the seq of `before`.
-        earlier: deductions of earlier incarnations, whose orders the shard has too.
+        earlier: its earlier incarnations, whose orders the shard has too.
         fence: state in the ledger, incarnation there, and the shard's status read after them, where a fence was looked
             at again; None: as `booked` and `after` say.
         bought: the buyers' counts, read where the partition stood still.
@@ -98,13 +138,23 @@ class Live(Struct, frozen=True, kw_only=True):
     after: Memory
     on_the_way: Rows = Rows()
     stream: list[tuple[int, int]] = []
-    earlier: Rows = Rows()
+    earlier: list[Booked] = []
     fence: tuple[str, int, Memory] | None = None
     bought: Bought | None = None
 
     @property
     def same_incarnation(self) -> bool:
         return self.before.incarnation == self.booked.incarnation == self.after.incarnation
+
+    @property
+    def orders(self) -> int:
+        """The ledger's orders of the partition."""
+        return sum(each.deductions.count for each in (self.booked, *self.earlier))
+
+    @property
+    def unended(self) -> int:
+        """Those of them that are not released or expired: the shard keeps their records."""
+        return self.orders - sum(each.orders.ended for each in (self.booked, *self.earlier))
 
     @property
     def unbegun(self) -> bool:
@@ -127,6 +177,7 @@ class ItemEvidence(Struct, frozen=True, kw_only=True):
     pool: int
     booked: list[Booked]
     live: list[Live]
+    given_back: int = 0
     limit_per_buyer: int | None = None
 
     @property

@@ -1,15 +1,22 @@
-"""What a SKU, an order id, a buyer id and a quantity may be."""
+"""What a SKU, an order id, a buyer id, a quantity and the rest of an order may be."""
 
 import re
+from datetime import timedelta
 
 from hotsku.errors import InvalidRequest
 
 MAX_QUANTITY = 1_000_000_000
 MAX_ID_LENGTH = 64
+MAX_METADATA_BYTES = 256
+MAX_PAYMENT_REF_LENGTH = 128
+MAX_TTL_MS = 10**11
 
 _ID = re.compile(r"[A-Za-z0-9._:@+=-]{1,64}")
 _CHARACTERS = re.compile(r"[A-Za-z0-9._:@+=-]+")
-_ID_ALLOWED = "1 to 64 characters of A-Z a-z 0-9 . _ : @ + = -"
+_ALPHABET = "A-Z a-z 0-9 . _ : @ + = -"
+_ID_ALLOWED = f"1 to {MAX_ID_LENGTH} characters of {_ALPHABET}"
+_METADATA_ALLOWED = f"text of at most {MAX_METADATA_BYTES} bytes of UTF-8, without NUL"
+_TTL_ALLOWED = "a timedelta of at least 1 ms and shorter than three years"
 
 
 def check_id(field: str, value: object) -> str:
@@ -34,7 +41,8 @@ def check_order_ids(order_id: object, buyer_id: object) -> None:
         or type(buyer_id) is not str
         or not 0 < len(order_id) <= MAX_ID_LENGTH
         or len(buyer_id) > MAX_ID_LENGTH
-        or not _CHARACTERS.fullmatch(order_id + buyer_id)
+        # The first question is the quicker one, and enough for most.
+        or not (((ids := order_id + buyer_id).isascii() and ids.isalnum()) or _CHARACTERS.fullmatch(ids))
     ):
         check_id("order_id", order_id)
         check_buyer_id(buyer_id)
@@ -54,6 +62,48 @@ def check_quantity(value: object, field: str = "quantity") -> int:
     if type(value) is int and 1 <= value <= MAX_QUANTITY:
         return value
     raise InvalidRequest(field, f"an integer from 1 to {MAX_QUANTITY}, not {_shown(value)}")
+
+
+def check_metadata(value: object) -> str:
+    """Return `value` if it may be an order's metadata, which may be empty.
+
+    Raises:
+        InvalidRequest: it may not.
+    """
+    if type(value) is str and "\0" not in value and _fits(value):
+        return value
+    raise InvalidRequest("metadata", f"{_METADATA_ALLOWED}, not {_shown(value)}")
+
+
+def check_payment_ref(value: object) -> str:
+    """Return `value` if it may name a payment; "" for None, which names none.
+
+    Raises:
+        InvalidRequest: it may not.
+    """
+    if value is None:
+        return ""
+    if type(value) is str and len(value) <= MAX_PAYMENT_REF_LENGTH and _CHARACTERS.fullmatch(value):
+        return value
+    raise InvalidRequest("payment_ref", f"1 to {MAX_PAYMENT_REF_LENGTH} characters of {_ALPHABET}, not {_shown(value)}")
+
+
+def check_ttl(value: object, field: str = "ttl") -> int:
+    """The milliseconds of a hold's time.
+
+    Raises:
+        InvalidRequest: it is no time, or none that a hold may have; the error names `field`.
+    """
+    if isinstance(value, timedelta) and 1 <= (ms := value // timedelta(milliseconds=1)) < MAX_TTL_MS:
+        return ms
+    raise InvalidRequest(field, f"{_TTL_ALLOWED}, not {_shown(value)}")
+
+
+def _fits(text: str) -> bool:
+    try:
+        return len(text.encode()) <= MAX_METADATA_BYTES
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
 
 
 def _shown(value: object) -> str:

@@ -8,6 +8,7 @@ from hotsku.domain.identity import check_id, check_quantity
 from hotsku.errors import InvalidRequest
 
 Routing = Literal["sticky", "random", "round_robin"]
+ItemState = Literal["open", "paused", "closed"]
 
 MAX_PARTITIONS = 1024
 DEFAULT_HOLD_TTL_MS = 15 * 60 * 1000
@@ -33,10 +34,15 @@ class ItemSpec(Struct, frozen=True, kw_only=True):
 
 
 class Item(Struct, frozen=True):
-    """An item as the ledger has it; `id` is the integer that keys and messages use."""
+    """An item as the ledger has it; `id` is the integer that keys and messages use.
+
+    `version` counts the changes of its state: a partition keeps the newest configuration that it has heard of.
+    """
 
     id: int
     spec: ItemSpec
+    state: ItemState = "open"
+    version: int = 1
 
     @property
     def sku(self) -> str:
@@ -44,13 +50,18 @@ class Item(Struct, frozen=True):
 
 
 class Standing(Struct, frozen=True):
-    """One item's figures, read from the ledger in one statement. `quarantined` units are part of `preallocated`."""
+    """One item's figures, read from the ledger in one statement: total = pool + preallocated + held + sold.
+
+    `quarantined` units are part of `preallocated`.
+    """
 
     total: int
     pool: int
     preallocated: int
     sold: int
     quarantined: int = 0
+    held: int = 0
+    state: ItemState = "open"
 
     @property
     def actual(self) -> int:

@@ -5,7 +5,7 @@ a round (`plan_round`) serves the asks from the pool, or reclaims from the riche
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -173,3 +173,29 @@ def _reclaim(
             reclaims[donor.ref] = reclaims.get(donor.ref, 0) + units
             taken += units
     return reclaims
+
+
+def take_from_richest(lefts: Mapping[PartitionRef, int], units: int) -> dict[PartitionRef, int]:
+    """Which partitions are to give back how much, so that `units` come together: the richest give, down to one level.
+    All that they have, where that is not enough."""
+    level = _level(lefts.values(), units)
+    taken: dict[PartitionRef, int] = {}
+    for down_to in (level + 1, level):  # the last step down need not be everybody's
+        for ref in sorted(lefts, key=lambda ref: (-lefts[ref], ref)):
+            part = min(lefts[ref] - taken.get(ref, 0) - down_to, units)
+            if part > 0:
+                taken[ref] = taken.get(ref, 0) + part
+                units -= part
+    return taken
+
+
+def _level(lefts: Collection[int], units: int) -> int:
+    """The highest level above which so many units lie; 0 where there are fewer."""
+    low, high = 0, max(lefts, default=0)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if sum(max(0, left - middle) for left in lefts) >= units:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -1,8 +1,20 @@
-"""Is what a shard holds all that it ever acknowledged, and still the same copy? Only then may it go on as it is."""
+"""Is what a shard holds all that it ever acknowledged, and still the same copy? Only then may it go on as it is.
+
+And what comes back from the ledger where it may not.
+"""
 
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
+
+from hotsku.domain.deduction import OrderState
+from hotsku.domain.order import OrderRecord
+
+# For so long the record of an order that was released or expired answers on its shard.
+RETENTION_MS = 24 * 60 * 60 * 1000
+
+_ENDED = (OrderState.RELEASED, OrderState.EXPIRED)
 
 Action = Literal["arm", "renew", "lost"]
 
@@ -78,3 +90,27 @@ def _what_is_missing(evidence: Evidence) -> str | None:
     if max(e.seq, e.watermark) < e.acknowledged_seq:
         return f"the shard is at seq {e.seq}, but {e.acknowledged_seq} was acknowledged"
     return None
+
+
+def is_forgotten(record: OrderRecord, now_ms: int) -> bool:
+    """Has the order ended so long ago that its record need not come back?"""
+    return record.state in _ENDED and record.step_at_ms < now_ms - RETENTION_MS
+
+
+def held_at_least(record: OrderRecord, until_ms: int) -> OrderRecord:
+    """The record with a hold's time prolonged to `until_ms`: of what a lost memory may have acknowledged (an extension,
+    a confirmation) somebody may bring proof until then."""
+    if record.state is not OrderState.HELD or record.expires_at_ms >= until_ms:
+        return record
+    return replace(record, expires_at_ms=until_ms)
+
+
+def counted_units(record: OrderRecord, *, restores: bool) -> int:
+    """The units of an order that count towards its buyer's limit: held, confirmed and refunded ones.
+
+    Args:
+        restores: the item was made with `refund_restores_limit`: refunded units do not count.
+    """
+    if record.state in _ENDED:
+        return 0
+    return record.quantity - record.refunded if restores else record.quantity

@@ -5,13 +5,16 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct, field
 
-from hotsku.domain.events import Event, PartitionRef
+from hotsku.domain.events import Event, EventKind, PartitionRef
 
 MAX_EVENTS = 5_000
 MAX_BYTES = 1 << 20
 
-# An event as JSON takes at most this, and its two ids.
+# A plain event as JSON takes at most this, and its two ids.
 _EVENT_BYTES = 120
+# What others have besides; each character of metadata may become an escape sequence.
+_MORE_BYTES = 80
+_ESCAPE_BYTES = 6
 
 _MOST_IN_FLIGHT = 8
 _LONGEST_PATIENCE_MS = 30_000.0
@@ -22,7 +25,7 @@ def cut_messages(events: Iterable[Event]) -> Iterator[list[Event]]:
     run: list[Event] = []
     size = 0
     for event in events:
-        more = _EVENT_BYTES + len(event.order_id) + len(event.buyer_id)
+        more = _size(event)
         if run and (len(run) == MAX_EVENTS or size + more > MAX_BYTES):
             yield run
             run, size = [], 0
@@ -30,6 +33,14 @@ def cut_messages(events: Iterable[Event]) -> Iterator[list[Event]]:
         size += more
     if run:
         yield run
+
+
+def _size(event: Event) -> int:
+    """At most so many bytes of JSON."""
+    size = _EVENT_BYTES + len(event.order_id) + len(event.buyer_id)
+    if event.kind is EventKind.DEDUCTED and not event.metadata:
+        return size
+    return size + _MORE_BYTES + len(event.payment_ref) + _ESCAPE_BYTES * len(event.metadata)
 
 
 class Progress(Struct, kw_only=True, eq=False):

@@ -1,33 +1,24 @@
 """Applies a message to the ledger: rows first, then the partition, then the item's pool, in one transaction."""
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
-from hotsku.domain.events import Event, EventKind, Message, decode_events, encode_message
-from hotsku.ledger.details import sold_orders
+from hotsku.domain.booking import Booking
+from hotsku.domain.events import BIRTHS, Event, EventKind, Message, decode_events, encode_message
+from hotsku.domain.validity import fault
 from hotsku.ledger.dialect import Dialect
 from hotsku.ledger.faults import LostRace
+from hotsku.ledger.orders import bring_back, insert_steps, read_orders, write_orders
 from hotsku.ledger.parking import park, park_detail
-from hotsku.ledger.tables import deductions, items, partitions, steps
-from hotsku.ledger.validity import fault
+from hotsku.ledger.tables import deductions, items, partitions
 from hotsku.ports import Applied
 
 _MAX_INTEGER = 2**63 - 1
 
 
-# Deductions without a row of their own, by seq: whether their order has one under another seq.
-_Missing = dict[int, bool]
-
-
-class _Sorted(Struct):
-    """A message's new events: what they do to the figures, and where their details go."""
-
-    taken: int = 0
-    given_back: int = 0
-    returned: list[Event] = []
-    refused: list[tuple[Event, str]] = []
+# A message with nothing else is a sale's: its rows go in as they are.
+_PLAIN = (EventKind.DEDUCTED, EventKind.RETURNED)
 
 
 def apply(
@@ -63,13 +54,14 @@ def apply(
         reason = f"beyond the end of a closed incarnation, {final_seq}"
         park(connection, dialect, _beyond(message, new), reason, now_ms)
         return Applied(status="parked", watermark=watermark)
-    outcome = _sort(new, _insert_details(connection, dialect, message, watermark, new))
-    _insert_steps(connection, message, outcome.returned)
-    for event, reason in outcome.refused:
+    rest = _insert_plain(connection, dialect, message, watermark, new)
+    booking = _book(connection, dialect, message, rest)
+    for event, reason in booking.refused:
         park_detail(connection, dialect, message, event, msgspec.json.encode(event), reason, now_ms)
-    _move_partition(connection, row_id, watermark, message.last_seq, outcome)
-    _move_pool(connection, message.item_id, outcome.given_back)
-    return Applied(status="applied", watermark=message.last_seq, returned=outcome.given_back)
+    at_once = sum(event.quantity for event in new) - sum(event.quantity for event in rest)
+    _move_partition(connection, row_id, watermark, message.last_seq, at_once, booking)
+    _move_pool(connection, message.item_id, booking)
+    return Applied(status="applied", watermark=message.last_seq, returned=booking.returned + booking.given_back)
 
 
 def _partition(connection: Connection, ledger_id: str, message: Message) -> tuple[int, int, int | None] | None:
@@ -97,76 +89,48 @@ def _beyond(message: Message, new: list[Event]) -> bytes:
     return encode_message(message.ledger_id, message.sku, message.ref, message.incarnation, new)
 
 
-def _insert_details(
+def _insert_plain(
     connection: Connection, dialect: Dialect, message: Message, watermark: int, new: list[Event]
-) -> _Missing:
-    """Insert a row for every new deduction; returns those that got none."""
-    sold = [event for event in new if event.kind is EventKind.DEDUCTED]
-    if not sold or dialect.insert_deductions(connection, message, watermark, new) == len(sold):
-        return {}
+) -> list[Event]:
+    """Insert a row for every deduction in one go, if the message has nothing else but returns. Returns the events that
+    have none: they are booked one by one."""
+    if not all(event.kind in _PLAIN and not event.metadata for event in new):
+        return new
+    rest = [event for event in new if event.kind is EventKind.RETURNED]
+    if dialect.insert_deductions(connection, message, watermark, new) == len(new) - len(rest):
+        return rest
     own = (
         select(deductions.c.seq)
         .where(deductions.c.item_id == message.item_id, deductions.c.partition == message.partition)
         .where(deductions.c.incarnation == message.incarnation, deductions.c.seq > watermark)
     )
     there = set(connection.scalars(own))
-    missing = [event for event in sold if event.seq not in there]
-    orders = {(event.buyer_id, event.order_id) for event in missing if fault(event) is None}
-    elsewhere = sold_orders(connection, message.item_id, sorted(orders))
-    return {event.seq: (event.buyer_id, event.order_id) in elsewhere for event in missing}
+    return [event for event in new if event.seq not in there]
 
 
-def _sort(new: list[Event], missing: _Missing) -> _Sorted:
-    """What becomes of each new event.
-
-    A deduction without a row is either an order that another seq has sold already (its units go back to the pool, or
-    they would be stranded), or its detail is refused: its units have gone all the same.
-    """
-    outcome = _Sorted()
-    for event in new:
-        if event.kind is EventKind.DEDUCTED and event.seq not in missing:
-            outcome.taken += event.quantity
-            continue
-        reason = fault(event)
-        if event.kind is EventKind.DEDUCTED and not missing[event.seq]:
-            outcome.taken += event.quantity
-            outcome.refused.append((event, reason or "the ledger has no place for it"))
-            continue
-        outcome.given_back += event.quantity
-        if reason is None:
-            outcome.returned.append(event)
-        else:
-            outcome.refused.append((event, reason))
-    return outcome
+def _book(connection: Connection, dialect: Dialect, message: Message, events: list[Event]) -> Booking:
+    """Book events one by one: what they make of their orders, and the rows of steps."""
+    named = {(event.buyer_id, event.order_id) for event in events if event.order_id and fault(event) is None}
+    orders = read_orders(connection, dialect, message.item_id, named)
+    born = {(event.buyer_id, event.order_id) for event in events if event.kind in BIRTHS}
+    orders |= bring_back(connection, dialect, message.item_id, named - orders.keys() - born)
+    booking = Booking(message.ref, message.incarnation, orders)
+    booking.book(events)
+    write_orders(connection, dialect, message.item_id, orders, booking.orders)
+    insert_steps(connection, dialect, booking.steps)
+    return booking
 
 
-def _insert_steps(connection: Connection, message: Message, returned: list[Event]) -> None:
-    if not returned:
-        return
-    rows = [
-        {
-            "item_id": message.item_id,
-            "partition": message.partition,
-            "incarnation": message.incarnation,
-            "seq": event.seq,
-            "kind": EventKind.RETURNED.value,
-            "buyer_id": event.buyer_id,
-            "order_id": event.order_id,
-            "quantity": event.quantity,
-            "at": event.at,
-        }
-        for event in returned
-    ]
-    connection.execute(insert(steps), rows)
-
-
-def _move_partition(connection: Connection, row_id: int, watermark: int, last_seq: int, outcome: _Sorted) -> None:
+def _move_partition(
+    connection: Connection, row_id: int, watermark: int, last_seq: int, at_once: int, booking: Booking
+) -> None:
     result = connection.execute(
         update(partitions)
         .where(partitions.c.id == row_id, partitions.c.watermark == watermark, partitions.c.final_seq.is_(None))
         .values(
-            applied=partitions.c.applied + outcome.taken,
-            returned=partitions.c.returned + outcome.given_back,
+            applied=partitions.c.applied + at_once + booking.taken,
+            returned=partitions.c.returned + booking.returned,
+            held=partitions.c.held + booking.held,
             watermark=last_seq,
         )
     )
@@ -174,6 +138,11 @@ def _move_partition(connection: Connection, row_id: int, watermark: int, last_se
         raise LostRace
 
 
-def _move_pool(connection: Connection, item_id: int, quantity: int) -> None:
-    if quantity:
-        connection.execute(update(items).where(items.c.id == item_id).values(pool=items.c.pool + quantity))
+def _move_pool(connection: Connection, item_id: int, booking: Booking) -> None:
+    returned, given_back = booking.returned, booking.given_back
+    if returned or given_back:
+        connection.execute(
+            update(items)
+            .where(items.c.id == item_id)
+            .values(pool=items.c.pool + returned + given_back, given_back=items.c.given_back + given_back)
+        )

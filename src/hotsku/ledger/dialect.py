@@ -3,7 +3,7 @@
 All else of the ledger is SQLAlchemy's common SQL. `sqlite`, `postgresql` and `mysql` implement this; `urls` chooses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum, auto
 from typing import Protocol
@@ -82,7 +82,8 @@ class Dialect(Protocol):
     def insert_deductions(self, connection: Connection, message: Message, watermark: int, new: Sequence[Event]) -> int:
         """Insert a row for each deduction of a message above the watermark, in one statement.
 
-        Left out is what is no valid detail (`details.fault`), and an order that has a row already.
+        Left out is what is no valid detail (`validity.fault`), and an order that has a row already. None of them has
+        metadata.
 
         Args:
             new: the message's events above the watermark, decoded.
@@ -94,6 +95,18 @@ class Dialect(Protocol):
 
     def grant(self, connection: Connection, grants: Sequence[GrantRow]) -> int:
         """Add units to open partitions that have the expected number of leases. Returns to how many."""
+        ...
+
+    def json_table(self, columns: Mapping[str, type]) -> str:
+        """The parameter `:rows`, a JSON array of objects, as a table `e` with columns of type int, str or bool."""
+        ...
+
+    def update_from(self, table: str, source: str, condition: str, columns: Sequence[str]) -> str:
+        """The statement that sets columns of a table to those of the source `e` where the condition holds."""
+        ...
+
+    def join_to(self, source: str, table: str, condition: str) -> str:
+        """The source `e`, joined to those rows of a table for which the condition holds."""
         ...
 
     def insert_parked(self, connection: Connection, values: dict[str, object]) -> None:

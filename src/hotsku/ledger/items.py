@@ -1,12 +1,13 @@
 """Items: made once, read often."""
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, case, func, insert, select
+from msgspec.structs import replace
+from sqlalchemy import ColumnElement, Connection, RowMapping, case, func, insert, select, update
 
 from hotsku.domain.events import PartitionRef
-from hotsku.domain.item import Item, ItemSpec, Standing
+from hotsku.domain.item import Item, ItemSpec, ItemState, Standing
 from hotsku.errors import IdempotencyConflict, UnknownItem
 from hotsku.ledger.leases import new_partition
-from hotsku.ledger.tables import items, partitions
+from hotsku.ledger.tables import adjustments, items, partitions
 
 
 def create_item(connection: Connection, spec: ItemSpec, durability: str, now_ms: int) -> Item:
@@ -17,7 +18,7 @@ def create_item(connection: Connection, spec: ItemSpec, durability: str, now_ms:
     """
     known = item_where(connection, items.c.sku == spec.sku)
     if known is not None:
-        _check_same(known.spec, spec)
+        _check_same(replace(known.spec, total=_first_total(connection, known)), spec)
         return known
     connection.execute(insert(items).values(_values(spec) | {"created_at": now_ms}))
     item_id = connection.scalars(select(items.c.id).where(items.c.sku == spec.sku)).one()
@@ -40,6 +41,23 @@ def list_items(connection: Connection, after: str | None, limit: int) -> list[It
     return [_item(row) for row in connection.execute(query).mappings()]
 
 
+def set_item_state(connection: Connection, item_id: int, state: ItemState) -> Item:
+    """Open, pause or close the item; what is closed stays closed. Returns the item as it is then.
+
+    Raises:
+        UnknownItem: there is none.
+    """
+    connection.execute(
+        update(items)
+        .where(items.c.id == item_id, items.c.state.not_in((state, "closed")))
+        .values(state=state, version=items.c.version + 1)
+    )
+    item = item_where(connection, items.c.id == item_id)
+    if item is None:
+        raise UnknownItem(f"#{item_id}")
+    return item
+
+
 def standing(connection: Connection, item_id: int) -> Standing:
     """The item's figures, in one statement.
 
@@ -48,14 +66,9 @@ def standing(connection: Connection, item_id: int) -> Standing:
     """
     preallocated = partitions.c.granted - partitions.c.applied - partitions.c.returned
     quarantined = case((partitions.c.quarantined_until.is_not(None), preallocated), else_=0)
+    sums = (preallocated, partitions.c.applied, quarantined, partitions.c.held)
     query = (
-        select(
-            items.c.total,
-            items.c.pool,
-            func.sum(preallocated),
-            func.sum(partitions.c.applied),
-            func.sum(quarantined),
-        )
+        select(items.c.total, items.c.pool, items.c.given_back, items.c.state, *(func.sum(each) for each in sums))
         .join_from(items, partitions, partitions.c.item_id == items.c.id)
         .where(items.c.id == item_id)
         .group_by(items.c.id)
@@ -63,7 +76,17 @@ def standing(connection: Connection, item_id: int) -> Standing:
     row = connection.execute(query).one_or_none()
     if row is None:
         raise UnknownItem(f"#{item_id}")
-    return Standing(*(int(figure) for figure in row))
+    total, pool, given_back, state, *figures = row
+    left, applied, quarantined_units, held = map(int, figures)
+    return Standing(
+        total=total,
+        pool=pool,
+        preallocated=left,
+        sold=applied - given_back - held,
+        quarantined=quarantined_units,
+        held=held,
+        state=state,
+    )
 
 
 def _values(spec: ItemSpec) -> dict[str, object]:
@@ -94,7 +117,13 @@ def _item(row: RowMapping) -> Item:
         routing=row["routing"],
         refund_restores_limit=row["refund_restores_limit"],
     )
-    return Item(row["id"], spec)
+    return Item(row["id"], spec, row["state"], row["version"])
+
+
+def _first_total(connection: Connection, item: Item) -> int:
+    """The total that the item was made with."""
+    query = select(func.coalesce(func.sum(adjustments.c.quantity), 0)).where(adjustments.c.item_id == item.id)
+    return item.spec.total - int(connection.execute(query).scalar_one())
 
 
 def _check_same(known: ItemSpec, asked: ItemSpec) -> None:

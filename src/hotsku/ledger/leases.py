@@ -100,7 +100,7 @@ def fence_partition(connection: Connection, ref: PartitionRef, incarnation: int,
 
 def new_partition(ref: PartitionRef, incarnation: int, state: str, durability: str) -> dict[str, object]:
     """A row of `partitions` without any units."""
-    figures = dict.fromkeys(("lease_no", "granted", "applied", "returned", "watermark"), 0)
+    figures = dict.fromkeys(("lease_no", "granted", "applied", "returned", "held", "watermark"), 0)
     return {
         "item_id": ref.item_id,
         "partition": ref.partition,
@@ -142,10 +142,12 @@ def _take(connection: Connection, rows: Sequence[_Row]) -> None:
     for item_id, group in groupby(rows, key=itemgetter(0)):
         quantity = sum(row[4] for row in group)
         result = connection.execute(
-            update(items).where(items.c.id == item_id, items.c.pool >= quantity).values(pool=items.c.pool - quantity)
+            update(items)
+            .where(items.c.id == item_id, items.c.pool >= quantity, items.c.state != "closed")
+            .values(pool=items.c.pool - quantity)
         )
         if result.rowcount != 1:
-            raise LostGuard("the pool has fewer units")
+            raise LostGuard("the pool has fewer units, or the item is closed")
 
 
 def _lease(row: _Row) -> Lease:

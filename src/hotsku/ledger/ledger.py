@@ -5,22 +5,36 @@ from collections.abc import Callable, Sequence
 
 from hotsku.domain.events import Message, PartitionRef
 from hotsku.domain.identity import check_quantity
-from hotsku.domain.item import Item, ItemSpec, Standing, check_spec
+from hotsku.domain.item import Item, ItemSpec, ItemState, Standing, check_spec
 from hotsku.errors import InvalidRequest
+from hotsku.ledger import carts as carts_
 from hotsku.ledger import figures as figures_
 from hotsku.ledger import incarnations as incarnations_
 from hotsku.ledger import items as items_
 from hotsku.ledger import leases as leases_
+from hotsku.ledger.adjustments import adjust
 from hotsku.ledger.apply import apply
 from hotsku.ledger.archive import archive_item
 from hotsku.ledger.database import Database
-from hotsku.ledger.details import detail_of, list_details
+from hotsku.ledger.details import detail_of, history_of, list_details
 from hotsku.ledger.faults import LostGuard
 from hotsku.ledger.parking import park
 from hotsku.ledger.tables import items
 from hotsku.ledger.threads import Urgency
 from hotsku.ledger.urls import dialect_of
-from hotsku.ports import Applied, Archived, Clock, DetailRow, Grant, Lease, LedgerFigures, PartitionRow
+from hotsku.ports import (
+    Adjusted,
+    Applied,
+    Archived,
+    CartRow,
+    Clock,
+    DetailRow,
+    EventRow,
+    Grant,
+    Lease,
+    LedgerFigures,
+    PartitionRow,
+)
 
 # A transaction that moves more would hold the database for too long.
 _MOST_ARCHIVED = 100_000
@@ -109,8 +123,33 @@ class SqlLedger:
         return await self._database.read(lambda connection: items_.list_items(connection, after, limit))
 
     async def standing(self, item_id: int) -> Standing:
-        """The item's figures, from one statement: total = pool + preallocated + sold."""
+        """The item's figures, from one statement: total = pool + preallocated + held + sold."""
         return await self._database.read(lambda connection: items_.standing(connection, item_id))
+
+    async def set_item_state(self, item_id: int, state: ItemState) -> Item:
+        """Open, pause or close an item, and count its version up; what is closed stays closed, and gets no leases.
+
+        Returns:
+            The item as it is then.
+
+        Raises:
+            UnknownItem: there is none.
+        """
+        return await self._database.write(
+            Urgency.CHANGE, lambda connection, _: items_.set_item_state(connection, item_id, state)
+        )
+
+    async def adjust(self, item_id: int, adjustment_id: str, quantity: int, now_ms: int) -> Adjusted:
+        """Change an item's total and its pool by `quantity` units, once for each `adjustment_id` of the item.
+
+        Raises:
+            InvalidRequest: `quantity` is not an integer from 1 to 10^9, or the negative of one.
+            UnknownItem: there is none.
+        """
+        check_quantity(abs(quantity))
+        return await self._database.write(
+            Urgency.CHANGE, lambda connection, _: adjust(connection, item_id, adjustment_id, quantity, now_ms)
+        )
 
     async def partitions(self, item_id: int | None = None) -> list[PartitionRow]:
         """Every (partition, incarnation) of the item, or of all items, in order."""
@@ -219,6 +258,65 @@ class SqlLedger:
     async def order(self, item_id: int, order_id: str, buyer_id: str) -> DetailRow | None:
         """The order's deduction, if the ledger has it."""
         return await self._database.read(lambda connection: detail_of(connection, item_id, order_id, buyer_id))
+
+    async def orders(
+        self, item_id: int, state: str | None, before_ms: int | None, after: DetailRow | None, limit: int
+    ) -> list[DetailRow]:
+        """Up to `limit` deductions of the item in a state (None: any), made before a time (None: whenever).
+
+        They come by (partition, incarnation, seq), after the one of `after`. All rows on the way are looked at.
+        """
+        return await self._database.read(
+            lambda connection: list_details(connection, item_id, after, limit, state, before_ms)
+        )
+
+    async def history(self, item_id: int, order_id: str, buyer_id: str) -> list[EventRow]:
+        """Every event of the order that the ledger has, in the order of their happening."""
+        return await self._database.read(lambda connection: history_of(connection, item_id, order_id, buyer_id))
+
+    async def open_cart(self, cart: CartRow) -> CartRow:
+        """Make the cart, or return the one that its buyer has under this order already."""
+        return await self._database.write(Urgency.CHANGE, lambda connection, _: carts_.open_cart(connection, cart))
+
+    async def cart(self, order_id: str, buyer_id: str) -> CartRow | None:
+        """The cart, if any."""
+        return await self._database.read(lambda connection: carts_.find_cart(connection, order_id, buyer_id))
+
+    async def hold_cart(self, order_id: str, buyer_id: str, expires_at_ms: int) -> CartRow:
+        """All lines of an open cart are held until `expires_at_ms`. Returns the cart as it is then.
+
+        Raises:
+            InvalidRequest: there is none.
+        """
+        return await self._database.write(
+            Urgency.CHANGE, lambda connection, _: carts_.hold_cart(connection, order_id, buyer_id, expires_at_ms)
+        )
+
+    async def decide_cart(
+        self, order_id: str, buyer_id: str, state: str, *, payment_ref: str = "", refusal: str = ""
+    ) -> CartRow:
+        """Decide an open cart: "confirmed", where all of its lines are held, or "released". The first decision stands.
+
+        Returns:
+            The cart as it is then.
+
+        Raises:
+            InvalidRequest: there is none.
+        """
+        return await self._database.write(
+            Urgency.CHANGE,
+            lambda connection, _: carts_.decide_cart(connection, order_id, buyer_id, state, payment_ref, refusal),
+        )
+
+    async def finish_cart(self, order_id: str, buyer_id: str) -> None:
+        """Every line of a decided cart has followed the decision."""
+        await self._database.write(
+            Urgency.CHANGE, lambda connection, _: carts_.finish_cart(connection, order_id, buyer_id)
+        )
+
+    async def due_carts(self, now_ms: int, limit: int) -> list[CartRow]:
+        """Up to `limit` carts that somebody must go on with: open ones past their time, and decided unfinished ones."""
+        return await self._database.read(lambda connection: carts_.due_carts(connection, now_ms, limit))
 
     async def details(self, item_id: int, after: DetailRow | None, limit: int) -> list[DetailRow]:
         """Up to `limit` deductions of the item, by (partition, incarnation, seq), after the one of `after`."""

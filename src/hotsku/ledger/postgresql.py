@@ -8,7 +8,7 @@ the table, which can leave out nothing, made 149,000.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -20,11 +20,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from hotsku.domain.events import Event, Message
+from hotsku.domain.validity import fault
 from hotsku.errors import InvalidSettings
 from hotsku.ledger import json_rows
 from hotsku.ledger.dialect import Fault, GrantRow
 from hotsku.ledger.tables import parked
-from hotsku.ledger.validity import fault
 
 OLDEST = (14,)
 CONNECT_TIMEOUT_S = 5
@@ -57,6 +57,8 @@ _GRANT = text("""
       AND p.incarnation = CAST(e ->> 2 AS bigint)
       AND p.lease_no = CAST(e ->> 3 AS bigint) AND p.state = 'open'
 """)
+
+_TYPES = {int: "bigint", str: "text", bool: "boolean"}
 
 _AGAIN = ("40001", "40P01", "55P03", "53300")
 _LOST = ("57P01", "57P02", "57P03", "57P05")
@@ -139,6 +141,20 @@ class PostgresqlDialect:
     def grant(self, connection: Connection, grants: Sequence[GrantRow]) -> int:
         """Update from JSON."""
         return json_rows.grant(connection, _GRANT, grants)
+
+    def json_table(self, columns: Mapping[str, type]) -> str:
+        """With `json_to_recordset`."""
+        fields = ", ".join(f'"{name}" {_TYPES[kind]}' for name, kind in columns.items())
+        return f"json_to_recordset(CAST(:rows AS json)) AS e ({fields})"
+
+    def update_from(self, table: str, source: str, condition: str, columns: Sequence[str]) -> str:
+        """With UPDATE FROM."""
+        sets = ", ".join(f"{name} = e.{name}" for name in columns)
+        return f"UPDATE {table} SET {sets} FROM {source} WHERE {condition}"  # noqa: S608  # names of ours
+
+    def join_to(self, source: str, table: str, condition: str) -> str:
+        """A plain join."""
+        return f"{source} JOIN {table} ON {condition}"
 
     def insert_parked(self, connection: Connection, values: dict[str, object]) -> None:
         """With ON CONFLICT."""

@@ -1,7 +1,7 @@
 """SQLite: how its connections are made, and the statements that only it writes so."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -127,6 +127,20 @@ class SqliteDialect:
     def grant(self, connection: Connection, grants: Sequence[GrantRow]) -> int:
         """Update from JSON."""
         return json_rows.grant(connection, _GRANT, grants)
+
+    def json_table(self, columns: Mapping[str, type]) -> str:
+        """With `json_each`; types are the values' own."""
+        fields = ", ".join(f"json_extract(value, '$.{name}') AS \"{name}\"" for name in columns)
+        return f"(SELECT {fields} FROM json_each(:rows)) AS e"  # noqa: S608  # names of ours
+
+    def update_from(self, table: str, source: str, condition: str, columns: Sequence[str]) -> str:
+        """With UPDATE FROM."""
+        sets = ", ".join(f"{name} = e.{name}" for name in columns)
+        return f"UPDATE {table} SET {sets} FROM {source} WHERE {condition}"  # noqa: S608  # names of ours
+
+    def join_to(self, source: str, table: str, condition: str) -> str:
+        """CROSS JOIN keeps the order: SQLite would rather look at every row of the item."""
+        return f"{source} CROSS JOIN {table} ON {condition}"
 
     def insert_parked(self, connection: Connection, values: dict[str, object]) -> None:
         """With ON CONFLICT."""

@@ -18,8 +18,10 @@ from sqlalchemy import (
     MetaData,
     PrimaryKeyConstraint,
     Table,
+    Text,
     UniqueConstraint,
     event,
+    false,
 )
 from sqlalchemy.schema import SchemaItem
 
@@ -75,9 +77,28 @@ items = Table(
     Column("state", ByteText(16), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("archived_at", BigInteger),
+    # Counts the changes of the state.
+    Column("version", BigInteger, nullable=False, server_default="1"),
+    # Units of orders that were released, expired or refunded. They are in the pool again.
+    Column("given_back", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("sku"),
     CheckConstraint("pool >= 0 AND pool <= total", name="pool"),
+    CheckConstraint("given_back >= 0", name="given_back"),
+)
+
+# Every change of an item's total, once: the total that it was made with is what it has without them.
+adjustments = Table(
+    "adjustments",
+    metadata,
+    Column("item_id", BigInteger, nullable=False),
+    Column("adjustment_id", ByteText(64), nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("item_id", "adjustment_id"),
+    ForeignKeyConstraint(["item_id"], ["items.id"]),
+    CheckConstraint("quantity <> 0", name="quantity"),
+    sqlite_with_rowid=False,
 )
 
 partitions = Table(
@@ -95,6 +116,8 @@ partitions = Table(
     Column("watermark", BigInteger, nullable=False),
     Column("final_seq", BigInteger),
     Column("quarantined_until", BigInteger),
+    # What the incarnation's events did to the units on hold. A hold may end in a later one: it can be negative.
+    Column("held", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("item_id", "partition", "incarnation"),
     ForeignKeyConstraint(["item_id"], ["items.id"]),
@@ -129,7 +152,8 @@ leases = Table(
 
 
 # Neither details nor steps have a foreign key: the applier reads their partition's row in the same transaction, and a
-# look-up for every row would be paid on the busiest path. The auditor counts rows that belong to no partition.
+# look-up for every row would be paid on the busiest path. The auditor counts rows that belong to no partition, and rows
+# of a state that there is not: a new CHECK on a large table keeps everybody waiting while all its rows are looked at.
 def _deduction_columns() -> list[SchemaItem]:
     return [
         *_partition_columns(),
@@ -140,6 +164,16 @@ def _deduction_columns() -> list[SchemaItem]:
         Column("state", ByteText(16), nullable=False),
         Column("attempt", Integer, nullable=False, server_default="1"),
         Column("created_at", BigInteger, nullable=False),
+        Column("born", ByteText(16), nullable=False, server_default="deducted"),
+        Column("cart", Boolean, nullable=False, server_default=false()),
+        Column("paying", Boolean, nullable=False, server_default=false()),
+        Column("expires_at", BigInteger, nullable=False, server_default="0"),
+        Column("refunded", BigInteger, nullable=False, server_default="0"),
+        Column("step_incarnation", Integer, nullable=False, server_default="0"),
+        Column("step_seq", BigInteger, nullable=False, server_default="0"),
+        Column("step_at", BigInteger, nullable=False, server_default="0"),
+        Column("payment_ref", ByteText(128), nullable=False, server_default=""),
+        Column("metadata", ByteText(256), nullable=False, server_default=""),
         PrimaryKeyConstraint("item_id", "partition", "incarnation", "seq"),
         UniqueConstraint("item_id", "buyer_id", "order_id"),
         CheckConstraint(_QUANTITY, name="quantity"),
@@ -155,8 +189,11 @@ def _step_columns() -> list[SchemaItem]:
         Column("order_id", ByteText(64), nullable=False),
         Column("quantity", BigInteger, nullable=False),
         Column("at", BigInteger, nullable=False),
+        Column("expires_at", BigInteger, nullable=False, server_default="0"),
+        Column("payment_ref", ByteText(128), nullable=False, server_default=""),
         PrimaryKeyConstraint("item_id", "partition", "incarnation", "seq"),
         CheckConstraint(_QUANTITY, name="quantity"),
+        Index(None, "item_id", "buyer_id", "order_id"),
     ]
 
 
@@ -166,6 +203,26 @@ steps = Table("steps", metadata, *_step_columns(), sqlite_with_rowid=False)
 # The same rows of items that are over: the busy tables and their indexes stay as large as the sales that are on.
 archived_deductions = Table("archived_deductions", metadata, *_deduction_columns(), sqlite_with_rowid=False)
 archived_steps = Table("archived_steps", metadata, *_step_columns(), sqlite_with_rowid=False)
+
+# The decision of every order of several SKUs. `lines` is a JSON array of [SKU, quantity].
+carts = Table(
+    "carts",
+    metadata,
+    Column("buyer_id", ByteText(64), nullable=False),
+    Column("order_id", ByteText(64), nullable=False),
+    Column("lines", Text, nullable=False),
+    Column("state", ByteText(16), nullable=False),
+    Column("held", Boolean, nullable=False),
+    Column("finished", Boolean, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("payment_ref", ByteText(128), nullable=False),
+    Column("metadata", ByteText(256), nullable=False),
+    Column("refusal", ByteText(200), nullable=False),
+    PrimaryKeyConstraint("buyer_id", "order_id"),
+    CheckConstraint("state IN ('open', 'confirmed', 'released')", name="state"),
+    Index(None, "finished", "expires_at"),
+)
 
 # What could not be applied. `digest` makes parking the same thing again do nothing.
 parked = Table(
@@ -186,17 +243,18 @@ parked = Table(
     Index(None, "item_id", "partition", "incarnation"),
 )
 
-# Behind a dot a name needs no quotes: `partition` is a reserved word of MySQL.
+# Behind a dot a name needs no quotes: `partition` is a reserved word of MySQL. `coalesce` takes the length off the type
+# of `kind`, as PostgreSQL lets no view change the type of a column that it had.
 EVENTS = """
 CREATE VIEW events AS
-SELECT d.item_id, d.partition, d.incarnation, d.seq, 'deducted' AS kind, d.buyer_id, d.order_id, d.quantity,
+SELECT d.item_id, d.partition, d.incarnation, d.seq, coalesce(d.born, '') AS kind, d.buyer_id, d.order_id, d.quantity,
        d.created_at AS at
 FROM deductions AS d
 UNION ALL
 SELECT s.item_id, s.partition, s.incarnation, s.seq, s.kind, s.buyer_id, s.order_id, s.quantity, s.at
 FROM steps AS s
 UNION ALL
-SELECT d.item_id, d.partition, d.incarnation, d.seq, 'deducted' AS kind, d.buyer_id, d.order_id, d.quantity,
+SELECT d.item_id, d.partition, d.incarnation, d.seq, coalesce(d.born, '') AS kind, d.buyer_id, d.order_id, d.quantity,
        d.created_at AS at
 FROM archived_deductions AS d
 UNION ALL

@@ -60,7 +60,7 @@ class Auditor:
                 before=_memory(before.get(ref)),
                 after=_memory(after[ref]),
                 stream=streams[ref],
-                earlier=_earlier(figures, each) if each.row.incarnation > 1 else Rows(),
+                earlier=_earlier(figures, each) if each.row.incarnation > 1 else [],
             )
             return ref, await self._complete(ref, live, limited=limits.get(ref.item_id) is not None)
 
@@ -120,6 +120,7 @@ async def _report(figures: LedgerFigures, live: dict[PartitionRef, Live]) -> Aud
             sku=item.sku,
             total=item.total,
             pool=item.pool,
+            given_back=item.given_back,
             limit_per_buyer=item.limit_per_buyer,
             booked=booked[item.item_id],
             live=alive[item.item_id],
@@ -131,9 +132,8 @@ async def _report(figures: LedgerFigures, live: dict[PartitionRef, Live]) -> Aud
     return findings.report(at_rest=at_rest, partitions=len(live))
 
 
-def _earlier(figures: LedgerFigures, each: PartitionFigures) -> Rows:
-    earlier = [other.deductions for other in figures.partitions if other.row.ref == each.row.ref and other is not each]
-    return Rows(count=sum(rows.count for rows in earlier), quantity=sum(rows.quantity for rows in earlier))
+def _earlier(figures: LedgerFigures, each: PartitionFigures) -> list[Booked]:
+    return [_booked(other) for other in figures.partitions if other.row.ref == each.row.ref and other is not each]
 
 
 def _booked(each: PartitionFigures) -> Booked:
