@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+import redis
 
+from tests.lua import timed
 from tests.lua.partition import Partition, connect
 from tests.support.servers import TestServer, redis_binary, running_server
 
@@ -32,6 +34,15 @@ def shared(shared_server: TestServer) -> Iterator[Callable[..., Partition]]:
     with connect(shared_server) as client:
         yield lambda **options: Partition.begun(client, **options)
         client.delete(*(client.keys("*") or ["none"]))
+
+
+@pytest.fixture(params=KINDS)
+def timed_client(request: pytest.FixtureRequest) -> Iterator["redis.Redis"]:
+    """A client of a server of the test's own, whose time the test sets: see `timed`."""
+    for server in _start(request.param):
+        with connect(server) as client:
+            timed.load(client)
+            yield client
 
 
 @pytest.fixture

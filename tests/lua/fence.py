@@ -1,7 +1,9 @@
 """What every test of the fence asks: does everything that changes a partition refuse, and leave it alone?"""
 
-from tests.lua.partition import Partition, order
+from tests.lua.partition import Partition, order, step
 from tests.support.servers import TestServer
+
+STEPS: dict[str, object] = {"confirm": "p", "release": "", "extend": 1, "begin_payment": 1, "refund": 0}
 
 
 def debug_reload(server: TestServer, partition: Partition) -> None:
@@ -22,5 +24,12 @@ def assert_fenced(partition: Partition) -> None:
     assert partition.reclaim(next_reclaim, 10) == ["FENCED"]
     assert partition.trim(1) == ["FENCED"]
     assert partition.disarm(seal=True) == ["FENCED"]
+    for verb, argument in STEPS.items():
+        assert partition.step(step(verb, "a", argument)).kind == "FENCED"
+    assert partition.step(step("confirm", "a"), incarnation=0).kind == "FENCED"
+    assert partition.expire() == ["FENCED"]
+    assert partition.release_holds() == ["FENCED"]
+    assert partition.forget() == ["FENCED"]
+    assert partition.configure(version=10**6, state=1) == ["FENCED"]
     assert partition.begin() == ["FENCED"]
     assert partition.memory() == memory

@@ -2,14 +2,18 @@
 
 from typing import cast
 
+from hotsku.domain.deduction import OrderState
+from tests.lua import timed
 from tests.lua.partition import Partition
+
+_ENDED = (OrderState.RELEASED, OrderState.EXPIRED)
 
 
 def check(partition: Partition, *, earlier: int = 0) -> None:
-    """I6 to I9 of the design, for an armed partition; records and stream agree; no key but its four exists.
+    """I6 to I9 of the design, for an armed partition; records, stream and sets agree; no key but its own exists.
 
     Args:
-        earlier: units of orders of earlier incarnations.
+        earlier: units of orders of earlier incarnations, less those of records that were forgotten.
     """
     status = partition.status()
     check_stock(partition, earlier=earlier)
@@ -17,6 +21,7 @@ def check(partition: Partition, *, earlier: int = 0) -> None:
     assert status["armed_incarnation"] == status["incarnation"], "I8"
     assert 0 <= status["trimmed"] <= status["seq"], "I9"
     check_stream(partition)
+    check_sets(partition)
     check_keys(partition)
 
 
@@ -37,9 +42,17 @@ def check_stream(partition: Partition) -> None:
     assert all(entry.last_seq > status["trimmed"] for entry in partition.entries())
 
 
+def check_sets(partition: Partition) -> None:
+    """Time and retention find each hold that they are to end, and no other order."""
+    records = partition.parsed()
+    held = {field: record.expires_at_ms for field, record in records.items() if record.state is OrderState.HELD}
+    ended = {field: record.step_at_ms for field, record in records.items() if record.state in _ENDED}
+    assert (partition.holds(), partition.ended()) == (held, ended)
+
+
 def check_keys(partition: Partition) -> None:
     found = {key.decode() for key in cast("list[bytes]", partition.client.keys("*"))}
-    assert found <= set(partition.all_keys)
+    assert found <= {*partition.all_keys, timed.KEY}
 
 
 def _stream_seq(status: dict[str, int]) -> int:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, cast
 import msgspec
 import redis
 
-from hotsku.domain.events import Event, EventKind, PartitionRef, StreamEntry
+from hotsku.domain.events import Event, PartitionRef, StreamEntry
+from hotsku.domain.order import OrderRecord, parse_record
 from hotsku.domain.routing import order_field
 from hotsku.shard import library
 from hotsku.shard.keys import Keys
@@ -17,15 +18,40 @@ from tests.support.servers import TestServer
 FAR = 10**14  # a deadline that never comes, in ms
 _item_ids = itertools.count(1)
 
-Order = tuple[str, object]  # order field, quantity
+Order = tuple[str, object]  # order field, what: a quantity, or `words`
 
 
 def order(name: str, quantity: object = 1, buyer: str = "") -> Order:
     return order_field(name, buyer), quantity
 
 
+def words(quantity: object = 1, metadata: object = "", ttl_ms: object = 0, cart: object = 0) -> list[object]:
+    """What comes with an order that is more than a quantity."""
+    return [quantity, metadata, ttl_ms, cart]
+
+
+def hold(name: str, quantity: object = 1, buyer: str = "", *, ttl_ms: object = 10_000, metadata: str = "") -> Order:
+    return order_field(name, buyer), words(quantity, metadata, ttl_ms)
+
+
+def step(verb: str, name: str, argument: object = "", buyer: str = "", cart: object = 0) -> list[object]:
+    return [verb, order_field(name, buyer), argument, cart]
+
+
 def pack(orders: Sequence[Order]) -> bytes:
     return msgspec.msgpack.encode([part for pair in orders for part in pair])
+
+
+def configured(
+    version: object = 1,
+    limit: object = 0,
+    opens_at: object = 0,
+    closes_at: object = 0,
+    state: object = 0,
+    restores: object = 0,
+) -> list[object]:
+    """An item's configuration, as the functions take it."""
+    return [version, limit, opens_at, closes_at, state, restores]
 
 
 @contextmanager
@@ -57,7 +83,22 @@ class Decided(NamedTuple):
     @property
     def quantities(self) -> list[tuple[int, int]]:
         """(quantity, seq) of each record."""
-        return [(int(q), int(seq)) for _, q, _, seq, _ in (record.split(":") for record in self.records)]
+        return [(record.quantity, record.seq) for record in self.parsed]
+
+    @property
+    def parsed(self) -> list[OrderRecord]:
+        return [parse_record(record.encode()) for record in self.records]
+
+
+class Stepped(NamedTuple):
+    """A reply of hs_step. Of a refusal only `kind`."""
+
+    kind: str
+    seq_before: int = 0
+    events: int = 0
+    now: int = 0
+    codes: str = ""
+    records: tuple[OrderRecord, ...] = ()
 
 
 class Partition:
@@ -77,17 +118,18 @@ class Partition:
         limit: int = 0,
         opens_at: int = 0,
         closes_at: int = 0,
+        restores: int = 0,
     ) -> "Partition":
         """A partition that is begun and, with `stock`, has lease 1."""
         made = cls(client)
-        assert made.begin(limit=limit, opens_at=opens_at, closes_at=closes_at) == ["OK"]
+        assert made.begin(limit=limit, opens_at=opens_at, closes_at=closes_at, restores=restores) == ["OK"]
         if stock:
             assert made.install(1, stock, threshold) == ["OK", 1]
         return made
 
     @property
     def all_keys(self) -> list[str]:
-        return [self.keys.meta, self.keys.orders, self.keys.buyers, self.keys.stream]
+        return list(self.keys.all())
 
     def call(self, name: str, keys: Sequence[str], *arguments: object) -> list[Any]:
         reply = cast("list[Any]", self.client.fcall(name, len(keys), *keys, *arguments))
@@ -96,12 +138,13 @@ class Partition:
     def name_of_memory(self) -> str:
         return cast(bytes, self.client.fcall_ro("hs_memory", 1, self.keys.meta)).decode()
 
-    def begin(
-        self, incarnation: int = 1, limit: int = 0, opens_at: int = 0, closes_at: int = 0, *, memory: str | None = None
-    ) -> list[Any]:
+    def begin(self, incarnation: int = 1, *, memory: str | None = None, **configuration: object) -> list[Any]:
         """`memory`: the server's, unless given."""
         memory = self.name_of_memory() if memory is None else memory
-        return self.call("hs_begin", [self.keys.meta], incarnation, limit, opens_at, closes_at, memory)
+        return self.call("hs_begin", [self.keys.meta], incarnation, *configured(**configuration), memory)
+
+    def configure(self, incarnation: object = 1, **configuration: object) -> list[Any]:
+        return self.call("hs_configure", [self.keys.meta], incarnation, *configured(**configuration))
 
     def arm(self, incarnation: object, seq: object, memory: str | None = None) -> list[Any]:
         """`memory`: the server's, unless given."""
@@ -114,10 +157,12 @@ class Partition:
     def end(self, incarnation: object = 1) -> list[Any]:
         return self.call("hs_end", [self.keys.meta], incarnation)
 
-    def renew(self, incarnation: object, *, keep: object = -1, limit: int = 0, memory: str | None = None) -> list[Any]:
+    def renew(
+        self, incarnation: object, *, keep: object = -1, memory: str | None = None, **configuration: object
+    ) -> list[Any]:
         """`memory`: the server's, unless given."""
         memory = self.name_of_memory() if memory is None else memory
-        return self.call("hs_renew", self.all_keys, incarnation, limit, 0, 0, memory, keep)
+        return self.call("hs_renew", self.all_keys, incarnation, *configured(**configuration), memory, keep)
 
     def load(
         self,
@@ -125,13 +170,17 @@ class Partition:
         orders: dict[str, str] | None = None,
         buyers: dict[str, int] | None = None,
         memory: str | None = None,
+        *,
+        holds: dict[str, int] | None = None,
+        ended: dict[str, int] | None = None,
     ) -> list[Any]:
         memory = self.name_of_memory() if memory is None else memory
         packed = [
             msgspec.msgpack.encode([part for pair in (each or {}).items() for part in pair])
-            for each in (orders, buyers)
+            for each in (orders, buyers, holds, ended)
         ]
-        return self.call("hs_load", self.all_keys[:3], incarnation, memory, *packed)
+        k = self.keys
+        return self.call("hs_load", [k.meta, k.orders, k.buyers, k.holds, k.ended], incarnation, memory, *packed)
 
     def finish(self, incarnation: object, memory: str | None = None) -> list[Any]:
         memory = self.name_of_memory() if memory is None else memory
@@ -165,8 +214,36 @@ class Partition:
             case _:
                 return Decided(reply[0])
 
+    def step(
+        self, *steps: Sequence[object], incarnation: object = 1, raw: bytes | None = None, copied: bool = False
+    ) -> Stepped:
+        packed = msgspec.msgpack.encode(steps) if raw is None else raw
+        reply = self.call("hs_step", self.all_keys, incarnation, packed, int(copied))
+        match reply:
+            case ["OK", seq, events, now, codes, *records]:
+                parsed = tuple(parse_record(record.encode()) for record in records)
+                return Stepped("OK", seq, events, now, codes, parsed)
+            case _:
+                return Stepped(reply[0])
+
+    def expire(self, most: object = 1000, incarnation: object = 1) -> list[Any]:
+        return self.call("hs_expire", self.all_keys, incarnation, most)
+
+    def release_holds(self, most: object = 1000, offset: object = 0, incarnation: object = 1) -> list[Any]:
+        return self.call("hs_release_holds", self.all_keys, incarnation, most, offset)
+
+    def forget(
+        self, before: object = FAR, keep: object = 10**9, most: object = 1000, incarnation: object = 1
+    ) -> list[Any]:
+        keys = [self.keys.meta, self.keys.orders, self.keys.ended]
+        return self.call("hs_forget", keys, incarnation, before, keep, most)
+
+    def order(self, field: str) -> tuple[OrderRecord | None, int]:
+        record, now = cast("Any", self.client.fcall_ro("hs_order", 2, self.keys.meta, self.keys.orders, field))
+        return record and parse_record(record), now
+
     def status(self) -> dict[str, Any]:
-        flat = self.call("hs_status", [self.keys.meta, self.keys.orders, self.keys.stream])
+        flat = self.call("hs_status", [self.keys.meta, self.keys.orders, self.keys.stream, self.keys.holds])
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return {name: value if name == "active" else int(value) for name, value in pairs}
 
@@ -175,8 +252,7 @@ class Partition:
         found = []
         for entry_id, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", self.client.xrange(self.keys.stream)):
             incarnation, last_seq = (int(part) for part in entry_id.split(b"-"))
-            kind = EventKind(fields[b"k"].decode())
-            found.append(StreamEntry(incarnation, last_seq, kind, int(fields[b"t"]), fields[b"e"]))
+            found.append(StreamEntry(incarnation, last_seq, fields[b"k"].decode(), int(fields[b"t"]), fields[b"e"]))
         return found
 
     def events(self) -> list[Event]:
@@ -188,6 +264,17 @@ class Partition:
 
     def buyers(self) -> dict[str, int]:
         return {buyer: int(units) for buyer, units in self._hash(self.keys.buyers).items()}
+
+    def parsed(self) -> dict[str, OrderRecord]:
+        return {field: parse_record(record.encode()) for field, record in self.records().items()}
+
+    def holds(self) -> dict[str, int]:
+        """Order field to when it expires."""
+        return self._scores(self.keys.holds)
+
+    def ended(self) -> dict[str, int]:
+        """Order field to when it ended."""
+        return self._scores(self.keys.ended)
 
     def memory(self) -> dict[str, bytes | None]:
         """All that the shard keeps of it, as DUMP writes it."""
@@ -202,6 +289,10 @@ class Partition:
 
     def tamper(self, **fields: object) -> None:
         self.client.hset(self.keys.meta, mapping=fields)  # type: ignore[arg-type]
+
+    def _scores(self, key: str) -> dict[str, int]:
+        found = cast("list[tuple[bytes, float]]", self.client.zrange(key, 0, -1, withscores=True))
+        return {member.decode(): int(score) for member, score in found}
 
     def _hash(self, key: str) -> dict[str, str]:
         values = cast("dict[bytes, bytes]", self.client.hgetall(key))

@@ -8,7 +8,7 @@ import redis
 from hotsku.shard import library
 from tests.lua import invariants
 from tests.lua.fence import assert_fenced, debug_reload
-from tests.lua.partition import Partition, connect, order
+from tests.lua.partition import Partition, connect, hold, order, step
 from tests.support.servers import TestServer
 
 # Each of them has sold two units (orders a and b) of 100 when the disaster comes.
@@ -135,7 +135,15 @@ def _trim(partition: Partition) -> None:
     partition.trim(2)
 
 
-@pytest.mark.parametrize("call", [_sell, _reclaim, _trim])
+def _hold(partition: Partition) -> None:
+    partition.deduct(hold("c", metadata="m"))
+
+
+def _step(partition: Partition) -> None:
+    partition.step(step("refund", "a", 0))
+
+
+@pytest.mark.parametrize("call", [_sell, _hold, _step, _reclaim, _trim])
 def test_a_script_that_broke_half_way_stays_fenced(server: TestServer, call: Callable[[Partition], None]) -> None:
     """Scripts do not roll back: what a broken one left is for a person to look at, not to sell from."""
     with connect(server) as client:
@@ -205,6 +213,42 @@ def test_a_file_whose_end_is_torn_off_holds_whole_sales_only(valkey: TestServer)
             assert partition.status()["orders"] == partition.status()["seq"]
             assert sum(partition.buyers().values()) == partition.status()["taken"]
             invariants.check(partition)
+
+
+def test_a_torn_step_is_taken_again(valkey: TestServer) -> None:
+    """Of a step that is not on disk nothing is there: neither its record, nor its event, nor the buyer's count."""
+    with connect(valkey) as client:
+        partition = Partition.begun(client, stock=100, limit=50)
+        partition.deduct(hold("a", 2, "u"), hold("b", 3, "u"))
+        before = partition.memory()
+        steps = [step("confirm", "a", "p", "u"), step("release", "b", "", "u")]
+        assert partition.step(*steps).codes == "AA"
+        valkey.kill()
+        [file] = valkey.spec.data.glob("appendonlydir/*.incr.aof")
+        with file.open("r+b") as opened:
+            opened.truncate(file.stat().st_size - 1)
+        valkey.start()
+        assert partition.memory() == before
+        assert_fenced(partition)
+        assert partition.arm(1, 4)[0] == "REFUSED"
+        assert partition.arm(1, 2) == ["OK"]
+        assert partition.step(*steps, *steps).codes == "AARR"
+        assert partition.buyers() == {"u": 2}
+        invariants.check(partition)
+
+
+def test_an_older_copy_of_the_memory_takes_no_step(server: TestServer) -> None:
+    """It holds what was confirmed since: nobody may release it."""
+    with connect(server) as client:
+        partition = Partition.begun(client, stock=100)
+        partition.deduct(hold("a"))
+        older = partition.memory()
+        assert partition.step(step("confirm", "a", "p")).codes == "A"
+        newer = partition.memory()
+        partition.restore(older)
+        assert_fenced(partition)
+        partition.restore(newer)
+        assert partition.step(step("release", "a")).codes == "N"
 
 
 def test_a_partition_of_another_name_is_not_fenced_with_it(server: TestServer) -> None:

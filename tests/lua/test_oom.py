@@ -4,7 +4,7 @@ import pytest
 import redis
 
 from tests.lua import invariants
-from tests.lua.partition import Partition, connect, order
+from tests.lua.partition import Partition, connect, hold, order, step
 from tests.support.servers import TestServer
 
 
@@ -46,3 +46,26 @@ def test_a_restart_out_of_memory_is_armed_so_that_it_can_be_trimmed(server: Test
         assert partition.trim(1) == ["OK"]
         assert partition.disarm(seal=True) == ["OK"]
         assert partition.status()["sealed"] == 1
+
+
+def test_orders_lives_go_on_out_of_memory(server: TestServer) -> None:
+    with connect(server) as client:
+        partition = Partition.begun(client, stock=100, limit=20)
+        partition.deduct(*(hold(name, 1, "u", ttl_ms=60_000) for name in "abcdefg"), hold("due", 1, "u", ttl_ms=1))
+        partition.tamper(clock=partition.status()["clock"] + 1)
+        client.config_set("maxmemory", "1mb")
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            partition.deduct(hold("h"))
+
+        steps = [("begin_payment", "a", 5), ("confirm", "a", "p"), ("refund", "a", 0), ("release", "b", "")]
+        reply = partition.step(*(step(*asked, "u") for asked in steps), step("extend", "c", 70_000, "u"))
+        assert (reply.codes, reply.events) == ("AAAAA", 5)
+        assert partition.expire()[1] == 1
+        assert partition.configure(version=2, limit=20, state=2) == ["OK", 2]
+        assert partition.release_holds()[1] == 5
+        assert partition.trim(partition.status()["seq"]) == ["OK"]
+        assert partition.order("1ua")[0] == partition.parsed()["1ua"]
+        invariants.check(partition)
+        assert partition.forget() == ["OK", 7]
+        client.config_set("maxmemory", "0")
+        assert (set(partition.records()), partition.buyers()) == ({"1ua"}, {"u": 1})

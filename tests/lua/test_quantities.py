@@ -1,13 +1,14 @@
 """hs_deduct against what is no order: nothing is lost, nothing is half done, and the stream stays readable."""
 
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import pytest
 import redis
 
 from tests.lua import invariants
-from tests.lua.partition import Partition, order
+from tests.lua.partition import Partition, order, step
 
 NO_QUANTITIES = [
     0, -1, 1.5, 0.999999, float("nan"), float("inf"), float("-inf"), 10**9 + 1, 10**12, 2**53 + 1, 2**63 - 1, -(2**63),
@@ -100,6 +101,7 @@ def test_what_follows_a_batch_does_not_reach_the_stream(partition: Partition) ->
     assert [event.order_id for event in partition.events()] == ["a", "b"]
 
 
+CONFIGURATION = ["version", "limit", "opens_at", "closes_at", "state", "restores"]
 NO_INTEGERS = ["nan", "inf", "-inf", "1.5", "", "x"]
 
 
@@ -124,6 +126,19 @@ def test_arguments_that_are_no_integers_end_the_call_before_anything_is_written(
         lambda: partition.arm(value, 1),
         lambda: partition.arm(1, value),
         lambda: partition.disarm(incarnation=value),
+        lambda: partition.step(step("release", "a"), incarnation=value),
+        lambda: partition.expire(value),
+        lambda: partition.expire(1, value),
+        lambda: partition.release_holds(value),
+        lambda: partition.release_holds(1, value),
+        lambda: partition.release_holds(1, 0, value),
+        lambda: partition.forget(value),
+        lambda: partition.forget(1, value),
+        lambda: partition.forget(1, 1, value),
+        lambda: partition.forget(1, 1, 1, value),
+        lambda: partition.configure(value, version=2),
+        *(partial(partition.configure, **{name: value}) for name in CONFIGURATION),
+        *(partial(partition.renew, 2, keep=1, **{name: value}) for name in CONFIGURATION),
     ]
     for call in calls:
         with pytest.raises(redis.ResponseError, match="not an integer"):

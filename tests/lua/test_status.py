@@ -20,8 +20,9 @@ NAMES = {
     "incarnation", "seq", "active", "left_a", "left_b", "threshold", "installed", "taken", "returned", "lease_no",
     "reclaim_no", "reclaimed", "trimmed", "limit", "opens_at", "closes_at", "clock", "sealed",
     "rebuilding", "ended",
+    "version", "state", "restores",
 }  # fmt: skip
-READ = {"stream_incarnation", "stream_seq", "orders", "now_ms"}
+READ = {"stream_incarnation", "stream_seq", "orders", "holds", "now_ms"}
 FENCE = {"armed_incarnation", "armed_seq"}
 
 
@@ -49,7 +50,9 @@ def test_it_writes_nothing(partition: Partition) -> None:
     memory = partition.memory()
     partition.status()
     assert partition.memory() == memory
-    partition.client.fcall_ro("hs_status", 3, partition.keys.meta, partition.keys.orders, partition.keys.stream)
+    partition.client.fcall_ro(
+        "hs_status", 4, *(getattr(partition.keys, name) for name in ("meta", "orders", "stream", "holds"))
+    )
 
 
 @pytest.mark.anyio
@@ -66,7 +69,7 @@ async def test_as_the_typed_shard_reads_it(shared_server: TestServer, shared: Ma
         assert status == PartitionStatus(
             incarnation=1, seq=3, armed_incarnation=1, armed_seq=3, stream_seq=3, active="b", left_a=0, left_b=64,
             threshold=7, installed=100, taken=31, returned=5, lease_no=1, reclaim_no=1, trimmed=2, sealed=None,
-            orders=2, now_ms=status.now_ms,
+            orders=2, version=1, now_ms=status.now_ms,
         )  # fmt: skip
         assert status.armed
         partition.disarm(seal=True)

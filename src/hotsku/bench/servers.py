@@ -121,7 +121,7 @@ class Shop:
         """Free the shard's memory of an item that is over: rounds must not slow down those after them."""
         for row in await self.stack.ledger.partitions(await self.item_id(sku)):
             keys = self.stack.keys.partition(row.ref)
-            await self.stack.shards.client.unlink(keys.meta, keys.orders, keys.buyers, keys.stream)
+            await self.stack.shards.client.unlink(*keys.all())
 
     async def followed(self, sku: str) -> None:
         """Wait until the ledger has every sale of the item."""

@@ -14,13 +14,19 @@ _SUFFIX_LENGTH = 4
 
 
 class PartitionKeys(Struct, frozen=True):
-    """A partition's four keys; one hash tag keeps them in one slot."""
+    """A partition's six keys; one hash tag keeps them in one slot."""
 
     slot: int
     meta: str
     orders: str
     buyers: str
     stream: str
+    holds: str
+    ended: str
+
+    def all(self) -> tuple[str, ...]:
+        """Every key, in the order in which the functions take them."""
+        return (self.meta, self.orders, self.buyers, self.stream, self.holds, self.ended)
 
 
 class Keys(Struct, frozen=True):
@@ -33,7 +39,8 @@ class Keys(Struct, frozen=True):
         """The keys of a partition, in the slot of its point."""
         slot = slot_of_point(point_of(ref))
         base = f"{self.namespace}:{{{tag_for_slot(f'{self.ledger_id}.{ref.item_id}.{ref.partition}', slot)}}}"
-        return PartitionKeys(slot, f"{base}:meta", f"{base}:orders", f"{base}:buyers", f"{base}:stream")
+        names = ("meta", "orders", "buyers", "stream", "holds", "ended")
+        return PartitionKeys(slot, *(f"{base}:{name}" for name in names))
 
     @property
     def owner(self) -> str:

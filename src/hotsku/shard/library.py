@@ -8,14 +8,16 @@ from redis.exceptions import ResponseError
 from hotsku.errors import InvalidSettings
 
 NAME = "hotsku"
-_SHARED = "lib.lua"
+_SHARED = ("lib.lua", "records.lua")
 
 
 def source() -> str:
-    """The library's source: `lib.lua`, then every operation's file."""
+    """The library's source: what the functions share, then every operation's file."""
     folder = files("hotsku.shard").joinpath("functions")
-    operations = sorted(file.name for file in folder.iterdir() if file.name.endswith(".lua") and file.name != _SHARED)
-    return "\n".join(folder.joinpath(name).read_text("utf-8") for name in [_SHARED, *operations])
+    scripts = {file.name for file in folder.iterdir() if file.name.endswith(".lua")}
+    return "\n".join(
+        folder.joinpath(name).read_text("utf-8") for name in [*_SHARED, *sorted(scripts.difference(_SHARED))]
+    )
 
 
 async def load_where_absent(client: redis.asyncio.Redis) -> None:

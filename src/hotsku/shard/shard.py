@@ -7,23 +7,24 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import cast
 
-import msgspec
-
-from hotsku.domain.events import EventKind, PartitionRef, StreamEntry
-from hotsku.domain.item import ItemSpec
+from hotsku.domain.events import PartitionRef, StreamEntry
+from hotsku.domain.item import Item
+from hotsku.domain.order import OrderRecord, parse_record
 from hotsku.ports import (
     BatchReply,
     Durability,
     Fenced,
     Late,
     Lost,
-    OrderRecord,
     PartitionStatus,
     Stale,
+    StepReply,
+    Swept,
     Waiting,
 )
 from hotsku.shard.facts import read_facts, syncing_every_write
 from hotsku.shard.keys import Keys, PartitionKeys
+from hotsku.shard.packing import configuration, pack_orders, read_entry, read_status, read_swept
 from hotsku.shard.router import Router
 from hotsku.shard.wire import Argument, Reply
 
@@ -31,8 +32,6 @@ from hotsku.shard.wire import Argument, Reply
 _STREAMS_A_LOOK = 512
 
 _LAST_SEQ = 2**64 - 1
-
-_STATUS_FIELDS = frozenset(PartitionStatus.__struct_fields__)
 
 
 class WireShard:
@@ -62,16 +61,16 @@ class WireShard:
         Args:
             deadline_ms: by the shard's clock; past it, the call does nothing.
             take: False answers from the records only.
-            orders: msgpack flat array of (order field, quantity), at most 1,000 orders.
+            orders: msgpack flat array of (order field, quantity), or (order field, (quantity, metadata, ttl in ms, 1
+                for a cart's line else 0)); at most 1,000 orders.
 
         Raises:
             Late: the deadline had passed.
         """
         k = self._partition(ref)
-        keys = (k.meta, k.orders, k.buyers, k.stream)
         waits = self._router.waits_for_copies(k.slot)
         reply = await self._call(
-            k, "hs_deduct", keys, incarnation, deadline_ms, int(take), orders, int(waits), copied=waits
+            k, "hs_deduct", k.all(), incarnation, deadline_ms, int(take), orders, int(waits), copied=waits
         )
         if reply[0] == b"LATE":
             raise Late(cast(int, reply[1]))
@@ -87,6 +86,44 @@ class WireShard:
             cast(list[bytes], reply[9:]),
         )
 
+    async def step(self, ref: PartitionRef, incarnation: int, steps: bytes) -> StepReply:
+        """Decide a batch of steps in orders' lives: see step.lua.
+
+        Args:
+            steps: msgpack array of (verb, order field, argument, 1 for a cart's line else 0), at most 1,000.
+        """
+        k = self._partition(ref)
+        waits = self._router.waits_for_copies(k.slot)
+        reply = await self._call(k, "hs_step", k.all(), incarnation, steps, int(waits), copied=waits)
+        return StepReply(
+            cast(int, reply[1]),
+            cast(int, reply[2]),
+            cast(int, reply[3]),
+            cast(bytes, reply[4]).decode(),
+            cast(list[bytes], reply[5:]),
+        )
+
+    async def expire(self, ref: PartitionRef, incarnation: int, most: int) -> Swept:
+        """Expire up to `most` holds whose time is over; carts' lines among them are only named."""
+        k = self._partition(ref)
+        return read_swept(await self._call(k, "hs_expire", k.all(), incarnation, most))
+
+    async def release_holds(self, ref: PartitionRef, incarnation: int, most: int, offset: int) -> Swept:
+        """Look at up to `most` holds of a closed item's partition, and release those that are not in payment.
+
+        Args:
+            offset: 0 at first, then what the call before said.
+        """
+        k = self._partition(ref)
+        return read_swept(await self._call(k, "hs_release_holds", k.all(), incarnation, most, offset))
+
+    async def forget(self, ref: PartitionRef, incarnation: int, before_ms: int, keep: int, most: int) -> int:
+        """Drop records of holds that ended before `before_ms`, and the oldest beyond `keep`, as far as the ledger has
+        their end. Looks at up to `most`, and returns how many it dropped."""
+        k = self._partition(ref)
+        reply = await self._call(k, "hs_forget", (k.meta, k.orders, k.ended), incarnation, before_ms, keep, most)
+        return cast(int, reply[1])
+
     async def now_ms(self, ref: PartitionRef) -> int:
         """The clock of the partition's shard."""
         seconds, micros = cast(list[bytes], await self._router.send(self._partition(ref).slot, "TIME"))
@@ -97,21 +134,19 @@ class WireShard:
         k = self._partition(ref)
         return cast(bytes, await self._router.send(k.slot, "FCALL_RO", "hs_memory", 1, k.meta)).decode()
 
-    async def begin(self, ref: PartitionRef, incarnation: int, spec: ItemSpec, memory: str) -> None:
+    async def begin(self, ref: PartitionRef, incarnation: int, item: Item, memory: str) -> None:
         """Give the shard a partition that was never leased to, and arm it. Again: nothing happens.
 
         Args:
             memory: the shard's, read before the ledger said that the partition was never leased to.
         """
         k = self._partition(ref)
-        await self._call(
-            k,
-            "hs_begin",
-            (k.meta,),
-            incarnation,
-            *_limits(spec),
-            memory,
-        )
+        await self._call(k, "hs_begin", (k.meta,), incarnation, *configuration(item), memory)
+
+    async def configure(self, ref: PartitionRef, incarnation: int, item: Item) -> int:
+        """Tell a partition its item's configuration. Returns the version that it has now: it keeps the newest."""
+        k = self._partition(ref)
+        return cast(int, (await self._call(k, "hs_configure", (k.meta,), incarnation, *configuration(item)))[1])
 
     async def arm(self, ref: PartitionRef, incarnation: int, seq: int, memory: str) -> bool:
         """Arm a partition whose memory was proven. Returns False where the shard refuses: it has something else.
@@ -132,9 +167,7 @@ class WireShard:
         k = self._partition(ref)
         await self._call(k, "hs_end", (k.meta,), incarnation)
 
-    async def renew(
-        self, ref: PartitionRef, incarnation: int, spec: ItemSpec, memory: str, keep_seq: int | None
-    ) -> str:
+    async def renew(self, ref: PartitionRef, incarnation: int, item: Item, memory: str, keep_seq: int | None) -> str:
         """Begin a new incarnation in the place of an older one: see renew.lua.
 
         Args:
@@ -148,9 +181,9 @@ class WireShard:
         reply = await self._call(
             k,
             "hs_renew",
-            (k.meta, k.orders, k.buyers, k.stream),
+            k.all(),
             incarnation,
-            *_limits(spec),
+            *configuration(item),
             memory,
             -1 if keep_seq is None else keep_seq,
         )
@@ -167,10 +200,8 @@ class WireShard:
         """Bring orders (field, record) and buyers (with their units in all) back, at most 1,000 of each. False: the
         partition is not being rebuilt any more, or the shard has restarted."""
         k = self._partition(ref)
-        records = [part for field, record in orders for part in (field, format_record(record))]
-        counts = [part for pair in buyers for part in pair]
-        packed = (msgspec.msgpack.encode(records), msgspec.msgpack.encode(counts))
-        reply = await self._call(k, "hs_load", (k.meta, k.orders, k.buyers), incarnation, memory, *packed)
+        keys = (k.meta, k.orders, k.buyers, k.holds, k.ended)
+        reply = await self._call(k, "hs_load", keys, incarnation, memory, *pack_orders(orders, buyers))
         return reply[0] == b"OK"
 
     async def finish(self, ref: PartitionRef, incarnation: int, memory: str) -> bool:
@@ -199,24 +230,14 @@ class WireShard:
     async def status(self, ref: PartitionRef) -> PartitionStatus:
         """The partition as it stands, read at one instant."""
         k = self._partition(ref)
-        flat = await self._call(k, "hs_status", (k.meta, k.orders, k.stream))
-        raw = {cast(bytes, flat[i]).decode(): flat[i + 1] for i in range(0, len(flat), 2)}
-        if not raw:
-            return PartitionStatus()
-        figures = {name: int(cast("bytes | int", value)) for name, value in raw.items() if name != "active"}
-        if figures.pop("stream_incarnation") != figures["incarnation"]:
-            figures["stream_seq"] = 0
-        sealed = figures.pop("sealed")
-        known = {name: value for name, value in figures.items() if name in _STATUS_FIELDS}
-        active = cast(bytes, raw["active"]).decode()
-        return PartitionStatus(active=active, sealed=None if sealed < 0 else sealed, **known)
+        return read_status(await self._call(k, "hs_status", (k.meta, k.orders, k.stream, k.holds)))
 
     async def read(self, ref: PartitionRef, incarnation: int, after_seq: int, count: int) -> list[StreamEntry]:
         """Up to `count` entries of the incarnation that end after `after_seq`, in order."""
         k = self._partition(ref)
         first, last = f"{incarnation}-{after_seq + 1}", f"{incarnation}-{_LAST_SEQ}"
         reply = await self._router.send(k.slot, "XRANGE", k.stream, first, last, "COUNT", count)
-        return [_entry(entry_id, fields) for entry_id, fields in cast("list[tuple[bytes, list[bytes]]]", reply)]
+        return [read_entry(entry_id, fields) for entry_id, fields in cast("list[tuple[bytes, list[bytes]]]", reply)]
 
     async def waiting(self, refs: Sequence[tuple[PartitionRef, int, int]]) -> Waiting:
         """Which of (partition, incarnation, seq) have a stream with an entry after that seq."""
@@ -248,11 +269,13 @@ class WireShard:
             return None
         return [streams[name.decode()] for name, _ in cast("list[tuple[bytes, Reply]]", reply or [])]
 
-    async def order(self, ref: PartitionRef, field: str) -> OrderRecord | None:
-        """An accepted order's record, if it is still on the shard."""
+    async def order(self, ref: PartitionRef, field: str) -> tuple[OrderRecord | None, int]:
+        """An accepted order's record, if it is still on the shard, and the partition's time: a hold whose time is over
+        may not have been expired yet (`OrderRecord.state_at`)."""
         k = self._partition(ref)
-        record = cast("bytes | None", await self._router.send(k.slot, "HGET", k.orders, field))
-        return None if record is None else parse_record(record)
+        reply = await self._router.send(k.slot, "FCALL_RO", "hs_order", 2, k.meta, k.orders, field)
+        record, now_ms = cast("tuple[bytes | None, int]", reply)
+        return None if record is None else parse_record(record), now_ms
 
     async def bought(self, ref: PartitionRef) -> list[int]:
         """The units of each of the partition's buyers (none where its item has no limit), in no order; for audits."""
@@ -290,27 +313,3 @@ class WireShard:
         if reply and reply[0] == b"STALE":
             raise Stale
         return reply
-
-
-def parse_record(record: bytes) -> OrderRecord:
-    """An order's record as deduct.lua writes it: d:<quantity>:<incarnation>:<seq>:<at, ms>."""
-    _, quantity, incarnation, seq, at_ms = record.split(b":")
-    return OrderRecord(int(quantity), int(incarnation), int(seq), int(at_ms))
-
-
-def format_record(record: OrderRecord) -> str:
-    """The same, written."""
-    return f"d:{record.quantity}:{record.incarnation}:{record.seq}:{record.at_ms}"
-
-
-def _limits(spec: ItemSpec) -> tuple[int, int, int]:
-    """An item's limits as the functions take them: 0 is none."""
-    return spec.limit_per_buyer or 0, spec.opens_at_ms or 0, spec.closes_at_ms or 0
-
-
-def _entry(entry_id: bytes, fields: list[bytes]) -> StreamEntry:
-    incarnation, last_seq = entry_id.split(b"-")
-    values = dict(zip(fields[::2], fields[1::2], strict=True))
-    return StreamEntry(
-        int(incarnation), int(last_seq), EventKind(values[b"k"].decode()), int(values[b"t"]), values[b"e"]
-    )

@@ -67,7 +67,7 @@ async def _keys(shop: Shop, sku: str) -> int:
     total = 0
     for row in await shop.stack.ledger.partitions(await shop.item_id(sku)):
         keys = shop.stack.keys.partition(row.ref)
-        for key in (keys.meta, keys.orders, keys.buyers, keys.stream):
+        for key in keys.all():
             total += int(await shop.stack.shards.client.memory_usage(key, samples=0) or 0)
     return total
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from hotsku.bench.callers import Call, closed_loop
 from hotsku.bench.report import Chart, Figure, Measured, Section, ratio
 from hotsku.bench.rounds import Plan, Side, alternate
-from hotsku.bench.selling import answer_of, new_item, single_call
+from hotsku.bench.selling import new_item, single_call
 from hotsku.bench.servers import Shop, open_shop
 from hotsku.strategies.base import Answer
 
@@ -53,9 +53,10 @@ async def _sold_out(shop: Shop) -> str:
 
 
 def _again(shop: Shop, sku: str) -> Call:
+    sell = single_call(shop.stock, [sku])
+
     async def call(number: int) -> Answer:
-        order = number % _SOLD
-        return answer_of(await shop.stock.deduct(sku, 1, order_id=f"o{order:011d}", buyer_id=f"b{order:011d}"))
+        return await sell(number % _SOLD)
 
     return call
 

@@ -1,12 +1,11 @@
 -- hs_begin: gives the shard a partition that has never been leased to, with nothing in its buckets, and arms it.
 -- KEYS  1 meta (hash)
--- ARGV  1 incarnation (integer)   2 limit per buyer (integer, 0 none)
---       3 opens at, 4 closes at (integer, ms since the epoch, 0 none)
---       5 the memory's name, read before the ledger said that the partition was never leased to (string)
+-- ARGV  1 incarnation (integer)   2 to 7 the item's configuration (integers, see `read_configuration`)
+--       8 the memory's name, read before the ledger said that the partition was never leased to (string)
 -- Reply {'OK'} begun now | {'ALREADY'} it is there and armed | {'STALE', incarnation} | {'FENCED'}
 local function begin_partition(keys, args)
   local incarnation = integer(args[1])
-  local limit, opens_at, closes_at = integer(args[2]), integer(args[3]), integer(args[4])
+  local configuration = read_configuration(args, 2)
   local p, fence = read_partition(keys[1]), armed[keys[1]]
   if p and p.incarnation > incarnation then return {'STALE', p.incarnation} end
   if p and p.incarnation < incarnation then return {'FENCED'} end
@@ -20,9 +19,9 @@ local function begin_partition(keys, args)
   if fence or (p and (p.lease_no > 0 or p.seq > 0)) then return {'FENCED'} end
 
   -- The shard restarted since the ledger was looked at: the partition may have been leased to, and lost, meanwhile.
-  if args[5] ~= name_memory() then return {'FENCED'} end
+  if args[8] ~= name_memory() then return {'FENCED'} end
 
-  write_empty(keys[1], incarnation, limit, opens_at, closes_at, 0, 0)
+  write_empty(keys[1], incarnation, configuration, 0, 0)
   armed[keys[1]] = {incarnation = incarnation, seq = 0, busy = false}
   return {'OK'}
 end

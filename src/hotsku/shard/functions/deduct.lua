@@ -1,60 +1,84 @@
 -- hs_deduct: decides a batch of orders, in their order, and appends what it took to the stream.
 -- KEYS  1 meta (hash)   2 orders (hash: order field -> record)   3 buyers (hash: buyer -> units)   4 stream (stream)
+--       5 holds (zset: order field -> expires at, ms)   6 ended (zset)
 -- ARGV  1 incarnation (integer)   2 deadline (integer, ms of the shard's clock)
 --       3 take (0 or 1): 0 answers from the records only, new orders that nothing else refuses are dry
---       4 orders (msgpack flat array: order field, quantity, order field, quantity, ...; at most 1,000 orders)
+--       4 orders (msgpack flat array: order field, what, order field, what, ...; at most 1,000 orders); what is a
+--         quantity, or an array {quantity, metadata (string, at most 256 bytes), ttl (ms, 0 is no hold), 1 for a cart's
+--         line else 0}
 --       5 copied (0 or 1): 1 has replays written down, so that a caller who waits for copies waits for those of the sale
 -- Reply {'OK', seq before, left_a, left_b, active, refill (0 or 1), taken, now (ms), codes, record, record, ...}
 --       | {'LATE', now} past the deadline, nothing done | {'STALE', incarnation} | {'FENCED'}
 -- A code an order, in their order; R and X have a record each, in their order:
---       A accepted, with the next seq    R accepted before, by this record    X another quantity than this record's
---       L over the buyer's limit         N not open yet      C closed         D dry: the buckets cannot serve it
---       F the ledger is too far behind   I not a quantity
--- Record: d:<quantity>:<incarnation>:<seq>:<at, ms>
+--       A accepted, with the next seq    R accepted before, by this record    X another quantity than this record's, or
+--         deducted where this record is held, or held where it is deducted, or a cart's line where it is none
+--       L over the buyer's limit         N not open yet      C closed         P paused
+--       D dry: the buckets cannot serve it     F the ledger is too far behind     I not a quantity, or bad words
+-- Record: see records.lua
 
 -- So many events may wait for the ledger before a partition refuses new sales.
 local MAX_BACKLOG = 1000000
-local MAX_QUANTITY = 1e9
--- `unpack` fails at about 8,000 values, and that would be after the first write.
-local MAX_BATCH = 1000
+local MAX_METADATA = 256 -- bytes
 
--- The order fields of a batch and, by the same index, what came as their quantities. What is not a batch is refused as a
+-- The order fields of a batch and, by the same index, what came with them. What is not a batch is refused as a
 -- whole, before anything is written: a shifted or swallowed element would sell another quantity than was asked.
 local function read_orders(packed)
   local orders = cmsgpack.unpack(packed)
-  local fields, quantities = {}, {}
+  local fields, whats = {}, {}
   -- Not #orders: an array with a nil in it has no definite length.
   for i = 1, table.maxn(orders), 2 do
     if type(orders[i]) ~= 'string' or orders[i] == '' then
       error(redis.error_reply('HOTSKU an order field is not a string'))
     end
     fields[#fields + 1] = orders[i]
-    quantities[#fields] = orders[i + 1]
+    whats[#fields] = orders[i + 1]
   end
   if #fields < 1 or #fields > MAX_BATCH then
     error(redis.error_reply('HOTSKU a batch must have 1 to ' .. MAX_BATCH .. ' orders'))
   end
-  return fields, quantities
+  return fields, whats
 end
 
--- The buyer of an order field: its first character is "0" + the buyer's length.
-local function buyer_of(field)
-  return string.sub(field, 2, string.byte(field) - 47)
+-- What came with an order where it is not a bare quantity: the quantity, 0 where it makes no sense, and the words, nil
+-- where they say no more than a quantity does.
+local function read_words(what, now)
+  if type(what) ~= 'table' then return 0 end
+  local quantity, metadata, ttl, cart = what[1], what[2], what[3], what[4]
+  local makes_sense = is_whole(quantity, MAX_QUANTITY) and type(metadata) == 'string' and #metadata <= MAX_METADATA
+    and is_whole(ttl, MAX_TTL_MS) and is_whole(cart, 1) and (cart == 0 or ttl > 0)
+  if not makes_sense then return 0 end
+  if ttl == 0 and metadata == '' then return quantity end
+  local held = ttl > 0
+  return quantity, {
+    born = held and 'h' or 'd', state = held and 'h' or 'c', cart = cart == 1, paying = false,
+    expires_at = held and now + ttl or 0, refunded = 0, payment_ref = '', metadata = metadata,
+  }
 end
 
--- buyer -> units so far, for the buyers of the batch.
-local function read_buyers(key, fields)
-  local names, units = {}, {}
-  for i = 1, #fields do
-    local buyer = buyer_of(fields[i])
-    if not units[buyer] then
-      names[#names + 1] = buyer
-      units[buyer] = 0
-    end
+-- Whether a record is of the same order: the same quantity, born in the same way. `words` as `read_words` gives them.
+local function is_same(record, quantity, words)
+  local r = parse_record(record)
+  return r.quantity == quantity and r.born == words.born and r.cart == words.cart
+end
+
+-- The events of a batch that has more than plain deductions; `worded` has the words by the place in `events`.
+local function mix_events(events, worded)
+  local mixed = {}
+  for i = 2, #events, 2 do
+    local words = worded[i]
+    local kind = words and words.born == 'h' and 'held' or 'deducted'
+    mixed[i / 2] = {kind, events[i - 1], events[i], words and words.expires_at or 0, '', words and words.metadata or '',
+      words and words.cart and 1 or 0}
   end
-  local values = redis.call('HMGET', key, unpack(names))
-  for i = 1, #names do units[names[i]] = tonumber(values[i]) or 0 end
-  return units
+  return mixed
+end
+
+-- The code of every new order where the item does not sell now, else nil.
+local function refuse_all(p, now)
+  if p.state == CLOSED or (p.closes_at > 0 and now >= p.closes_at) then return 'C' end
+  if p.state == PAUSED then return 'P' end
+  if now < p.opens_at then return 'N' end
+  return nil
 end
 
 local function deduct_batch(keys, args)
@@ -65,30 +89,39 @@ local function deduct_batch(keys, args)
   if not now then return {'FENCED'} end
   if now > deadline then return {'LATE', now} end
 
-  local fields, quantities = read_orders(args[4])
+  local fields, whats = read_orders(args[4])
   local records = redis.call('HMGET', keys[2], unpack(fields))
   local bought = p.limit > 0 and read_buyers(keys[3], fields)
-  local early, closed = now < p.opens_at, p.closes_at > 0 and now >= p.closes_at
+  local refusal = refuse_all(p, now)
   local dry = args[3] ~= '1'
 
   local left, seq, last_seq = p.left_a + p.left_b, p.seq, p.trimmed + MAX_BACKLOG
   local codes, answers, written, events, changed = {}, {}, {}, {}, {}
+  local worded, holds = nil, {} -- what came with words: by its place in `events`; as ZADD takes it
   local fresh = {} -- orders that this batch accepted: a second one in the same batch is a replay
   local accepted = 0
   -- What does not change from order to order is put into words once: the loop spent most of its time on that.
-  local before_seq, after_seq = {}, ':' .. now
+  local starts, before_seq, after_seq = {}, {}, ':' .. now
   for i = 1, #fields do
-    local field, quantity = fields[i], quantities[i]
+    local field, quantity, words = fields[i], whats[i], nil
     local record = records[i] or fresh[field]
-    if not (type(quantity) == 'number' and quantity >= 1 and quantity <= MAX_QUANTITY and quantity % 1 == 0) then
+    if type(quantity) ~= 'number' then quantity, words = read_words(quantity, now) end
+    if not (quantity >= 1 and quantity <= MAX_QUANTITY and quantity % 1 == 0) then
       codes[i] = 'I'
     elseif record then
-      codes[i] = tonumber(string.match(record, '^d:(%d+):')) == quantity and 'R' or 'X'
+      if words then
+        codes[i] = is_same(record, quantity, words) and 'R' or 'X'
+      else
+        local start = starts[quantity]
+        if not start then
+          start = 'd:' .. quantity .. ':'
+          starts[quantity] = start
+        end
+        codes[i] = string.sub(record, 1, #start) == start and 'R' or 'X'
+      end
       answers[#answers + 1] = record
-    elseif closed then
-      codes[i] = 'C'
-    elseif early then
-      codes[i] = 'N'
+    elseif refusal then
+      codes[i] = refusal
     elseif bought and bought[buyer_of(field)] + quantity > p.limit then
       codes[i] = 'L'
     elseif seq >= last_seq then
@@ -100,14 +133,25 @@ local function deduct_batch(keys, args)
     else
       left = left - quantity
       seq = seq + 1
-      local words = before_seq[quantity]
-      if not words then
-        words = 'd:' .. quantity .. ':' .. p.incarnation .. ':'
-        before_seq[quantity] = words
-      end
-      record = words .. seq .. after_seq
-      fresh[field] = record
       accepted = accepted + 2
+      if words then
+        words.head = words.born .. ':' .. quantity .. ':' .. p.incarnation .. ':' .. seq .. after_seq
+        record = format_record(words, '0:0:0')
+        worded = worded or {}
+        worded[accepted] = words
+        if words.state == 'h' then
+          holds[#holds + 1] = words.expires_at
+          holds[#holds + 1] = field
+        end
+      else
+        local before = before_seq[quantity]
+        if not before then
+          before = 'd:' .. quantity .. ':' .. p.incarnation .. ':'
+          before_seq[quantity] = before
+        end
+        record = before .. seq .. after_seq
+      end
+      fresh[field] = record
       written[accepted - 1], written[accepted] = field, record
       events[accepted - 1], events[accepted] = field, quantity
       if bought then
@@ -123,6 +167,7 @@ local function deduct_batch(keys, args)
   if accepted > 0 then
     take_units(p, p.left_a + p.left_b - left)
     p.seq = seq
+    local packed = cmsgpack.pack(worded and mix_events(events, worded) or events)
     fence.busy = true
     redis.call('HSET', keys[2], unpack(written))
     if bought then
@@ -133,9 +178,10 @@ local function deduct_batch(keys, args)
       end
       redis.call('HSET', keys[3], unpack(units))
     end
+    if #holds > 0 then redis.call('ZADD', keys[5], unpack(holds)) end
     redis.call('HSET', keys[1], 'left_a', p.left_a, 'left_b', p.left_b, 'active', p.active, 'seq', p.seq,
       'taken', p.taken, 'clock', now)
-    append_events(keys[4], p, 'deducted', now, cmsgpack.pack(events))
+    append_events(keys[4], p, worded and 'mixed' or 'deducted', now, packed)
     fence.seq = p.seq
     fence.busy = false
   elseif #answers > 0 and args[5] == '1' then

@@ -1,7 +1,8 @@
 #!lua name=hotsku
 
 -- What every function of the library shares: the volatile fence, the partition's meta hash, its two buckets, its clock.
--- The other files of this folder follow, one operation each; the loader puts them together as they are.
+-- `records.lua` follows, and then the other files of this folder, one operation each; the loader puts them together as
+-- they are.
 
 -- The volatile fence: meta key -> {incarnation, seq, busy}. It is memory of this process alone: neither persisted nor
 -- replicated. So it is empty after a crash, a failover or a reload, and it differs from the stored incarnation and seq
@@ -21,10 +22,19 @@ local function name_memory()
 end
 
 -- The fields of a meta hash. All are integers but `active` ("a" or "b"); 0 is "none" in limit, opens_at and closes_at.
+-- `version`, `limit`, `opens_at`, `closes_at`, `state` and `restores` are the item's configuration: `state` is one of
+-- OPEN, PAUSED and CLOSED, `restores` is 1 where a refund gives the buyer's count back.
 local FIELDS = {
   'incarnation', 'seq', 'active', 'left_a', 'left_b', 'threshold', 'installed', 'taken', 'returned', 'lease_no',
-  'reclaim_no', 'reclaimed', 'trimmed', 'limit', 'opens_at', 'closes_at', 'clock', 'sealed', 'ended',
+  'reclaim_no', 'reclaimed', 'trimmed', 'limit', 'opens_at', 'closes_at', 'clock', 'sealed', 'ended', 'version',
+  'state', 'restores',
 }
+
+local OPEN, PAUSED, CLOSED = 0, 1, 2
+
+-- `unpack` fails at about 8,000 values, and that would be after the first write.
+local MAX_BATCH = 1000
+local MAX_QUANTITY = 1e9
 
 -- More than this between the stored clock and the real one is no clock to sell by.
 local MAX_CLOCK_SKEW_MS = 5000
@@ -43,6 +53,8 @@ local function read_partition(meta_key)
   local p = {}
   for i = 1, #FIELDS do p[FIELDS[i]] = tonumber(values[i]) end
   p.active = values[3]
+  -- A partition that was begun by an earlier version of the library lacks them.
+  p.version, p.state, p.restores = p.version or 0, p.state or OPEN, p.restores or 0
   return p
 end
 
@@ -58,10 +70,15 @@ local function pass_fence(meta_key, incarnation)
   return p, fence
 end
 
+-- The server's clock: milliseconds since the epoch.
+local function server_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
 -- Milliseconds since the epoch, never backwards for this partition; nil when the stored clock is too far ahead.
 local function read_clock(p)
-  local time = redis.call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local now = server_ms()
   if p.clock > now + MAX_CLOCK_SKEW_MS then return nil end
   return math.max(now, p.clock)
 end
@@ -71,13 +88,40 @@ local function is_rebuilding(meta_key)
   return redis.call('HGET', meta_key, 'rebuilding') == '1'
 end
 
+-- An item's configuration, as six arguments of a call: version, limit per buyer (0 none), opens at, closes at (ms since
+-- the epoch, 0 none), state (0 open, 1 paused, 2 closed), restores (0 or 1).
+local CONFIGURATION = {'version', 'limit', 'opens_at', 'closes_at', 'state', 'restores'}
+
+local function read_configuration(args, first)
+  local configuration = {}
+  for i = 1, #CONFIGURATION do configuration[CONFIGURATION[i]] = integer(args[first + i - 1]) end
+  if configuration.state < OPEN or configuration.state > CLOSED then
+    error(redis.error_reply('HOTSKU state must be 0, 1 or 2'))
+  end
+  return configuration
+end
+
+-- The newest configuration that was heard of: `configuration`, or the partition's own (`p`, which may be nil).
+local function newest_configuration(p, configuration)
+  if p and p.version > configuration.version then return p end
+  return configuration
+end
+
+local function write_configuration(meta_key, configuration)
+  local written = {}
+  for i = 1, #CONFIGURATION do
+    written[2 * i - 1], written[2 * i] = CONFIGURATION[i], configuration[CONFIGURATION[i]]
+  end
+  redis.call('HSET', meta_key, unpack(written))
+end
+
 -- A partition with nothing in its buckets.
-local function write_empty(meta_key, incarnation, limit, opens_at, closes_at, clock, rebuilding)
+local function write_empty(meta_key, incarnation, configuration, clock, rebuilding)
+  write_configuration(meta_key, configuration)
   redis.call('HSET', meta_key,
     'incarnation', incarnation, 'seq', 0, 'active', 'a', 'left_a', 0, 'left_b', 0, 'threshold', 1,
     'installed', 0, 'taken', 0, 'returned', 0, 'lease_no', 0, 'reclaim_no', 0, 'reclaimed', 0, 'trimmed', 0,
-    'limit', limit, 'opens_at', opens_at, 'closes_at', closes_at, 'clock', clock, 'sealed', -1,
-    'rebuilding', rebuilding, 'ended', 0)
+    'clock', clock, 'sealed', -1, 'rebuilding', rebuilding, 'ended', 0)
 end
 
 local function standby_of(p)

@@ -1,7 +1,7 @@
 -- hs_status: one partition as it stands, read at one instant.
--- KEYS  1 meta (hash)   2 orders (hash)   3 stream (stream)
+-- KEYS  1 meta (hash)   2 orders (hash)   3 stream (stream)   4 holds (zset)
 -- Reply flat array of names and values: the meta hash's fields, and armed_incarnation, armed_seq (absent when unarmed),
---       stream_incarnation, stream_seq, orders, now_ms. Empty when the shard does not have the partition.
+--       stream_incarnation, stream_seq, orders, holds, now_ms. Empty when the shard does not have the partition.
 local function read_status(keys)
   local reply = redis.call('HGETALL', keys[1])
   if #reply == 0 then return reply end
@@ -18,8 +18,8 @@ local function read_status(keys)
   add('stream_incarnation', stream_incarnation)
   add('stream_seq', stream_seq)
   add('orders', redis.call('HLEN', keys[2]))
-  local time = redis.call('TIME')
-  add('now_ms', time[1] * 1000 + math.floor(time[2] / 1000))
+  add('holds', redis.call('ZCARD', keys[4]))
+  add('now_ms', server_ms())
   return reply
 end
 
