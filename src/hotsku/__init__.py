@@ -8,10 +8,12 @@ async with hotsku.connect() as stock:
 from importlib.metadata import version
 
 from hotsku.app import connect
+from hotsku.domain.cart import Cart, CartLine, LineAnswer
 from hotsku.domain.conservation import AuditReport
 from hotsku.domain.deduction import Deduction, Order, OrderState, Outcome
+from hotsku.domain.events import EventKind
 from hotsku.engine.inventory import Inventory
-from hotsku.engine.views import ItemView, PartitionView
+from hotsku.engine.views import ItemView, OrderEvent, PartitionView
 from hotsku.errors import (
     BackendUnavailable,
     HotSKUError,
@@ -22,6 +24,7 @@ from hotsku.errors import (
     Overloaded,
     UnknownItem,
 )
+from hotsku.managing import StateChange
 from hotsku.settings import Settings, load_settings
 
 __version__ = version("hotsku")
@@ -29,20 +32,26 @@ __version__ = version("hotsku")
 __all__ = [
     "AuditReport",
     "BackendUnavailable",
+    "Cart",
+    "CartLine",
     "Deduction",
+    "EventKind",
     "HotSKUError",
     "IdempotencyConflict",
     "InvalidRequest",
     "InvalidSettings",
     "Inventory",
     "ItemView",
+    "LineAnswer",
     "Order",
+    "OrderEvent",
     "OrderState",
     "Outcome",
     "OutcomeUnknown",
     "Overloaded",
     "PartitionView",
     "Settings",
+    "StateChange",
     "UnknownItem",
     "__version__",
     "connect",

@@ -17,6 +17,8 @@ from hotsku.errors import BackendUnavailable, InvalidSettings
 from hotsku.ledger import migrate_ledger
 from hotsku.log import get_logger
 from hotsku.ports import Lost
+from hotsku.receipt_keys import receipt_keys
+from hotsku.receipts import Signer
 from hotsku.settings import Settings, load_settings
 from hotsku.shard.embedded import EmbeddedFolder
 from hotsku.shard.seat import WorkerSeat
@@ -27,12 +29,13 @@ from hotsku.workers.applier import Applier
 from hotsku.workers.auditor import Auditor
 from hotsku.workers.loop import Role, WorkerLoop
 from hotsku.workers.patience import when_armed
+from hotsku.workers.reaper import Reaper
 from hotsku.workers.recoverer import Recoverer
 from hotsku.workers.relay import Relay
 from hotsku.workers.renewal import Renewal
 from hotsku.workers.replenisher import Replenisher
 
-ROLES = ("relay", "applier", "replenisher", "recoverer")
+ROLES = ("relay", "applier", "replenisher", "recoverer", "reaper")
 # The variable that has an embedded folder's worker's settings.
 WORKER_SETTINGS = "HOTSKU_WORKER_SETTINGS"
 _DRAIN_TIMEOUT_MS = 30_000
@@ -90,7 +93,9 @@ async def connect_to(settings: Settings, *, workers: bool | None = None) -> Asyn
             await exits.enter_async_context(running_workers(stack))
         shard = stack.shard()
         exits.callback(shard.close)
-        inventory = _inventory(stack, shard)
+        keys = await asyncio.to_thread(receipt_keys, settings)
+        signer = Signer(stack.ledger.ledger_id, keys) if keys else None
+        inventory = _inventory(stack, shard, signer)
         await exits.enter_async_context(inventory)
         yield Opened(inventory, stack, shard)
 
@@ -115,6 +120,7 @@ async def running_workers(stack: Stack, roles: Sequence[str] = ROLES) -> AsyncIt
             "applier": Applier(broker, stack.ledger, stack.signals),
             "replenisher": Replenisher(stack.ledger, shard, stack.signals, stack.clock),
             "recoverer": _recoverer(stack, shard),
+            "reaper": Reaper(shard, stack.ledger, stack.signals, stack.clock),
         }
         loop = WorkerLoop([makers[name] for name in roles], stack.clock)
         loop.start()
@@ -191,12 +197,13 @@ def _recoverer(stack: Stack, shard: WireShard, lost_after_ms: int = 15_000) -> R
 Watch = Callable[[Stack, WorkerLoop], AbstractAsyncContextManager[None]]
 
 
-def _unwatched(_stack: Stack, _loop: WorkerLoop) -> AbstractAsyncContextManager[None]:
+def unwatched(_stack: Stack, _loop: WorkerLoop) -> AbstractAsyncContextManager[None]:
+    """Nobody tells of the workers."""
     return nullcontext()
 
 
 async def run_worker(
-    settings: Settings, roles: Sequence[str] = ROLES, *, stop: asyncio.Event, watch: Watch = _unwatched
+    settings: Settings, roles: Sequence[str] = ROLES, *, stop: asyncio.Event, watch: Watch = unwatched
 ) -> None:
     """Be a worker process until `stop` is set; in an embedded folder, the folder's worker, until nobody is left.
 
@@ -281,7 +288,7 @@ def worker_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
     return [sys.executable, "-m", "hotsku.embedded_worker", settings.shard_url], {WORKER_SETTINGS: told}
 
 
-def _inventory(stack: Stack, shard: WireShard) -> Inventory:
+def _inventory(stack: Stack, shard: WireShard, signer: Signer | None) -> Inventory:
     board = NeedsBoard(secrets.token_hex(8), stack.signals, stack.clock)
     paths = ItemPaths(
         ledger=stack.ledger,
@@ -291,6 +298,7 @@ def _inventory(stack: Stack, shard: WireShard) -> Inventory:
         relay_max_events=stack.settings.relay_max_events,
         draw_id=_OrderIds(),
         pick=secrets.randbelow,
+        signer=signer,
     )
     return Inventory(
         ledger=stack.ledger,

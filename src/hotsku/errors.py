@@ -43,7 +43,15 @@ class UnknownItem(HotSKUError):
 
 
 class IdempotencyConflict(HotSKUError):
-    """The same order (or item) was sent before with other content; the first one stands."""
+    """The same order (or item) was sent before with other content; the first one stands.
+
+    Args:
+        field: the argument that differs, where one alone does; else the one that names what was sent before.
+    """
+
+    def __init__(self, why: str, field: str = "order_id") -> None:
+        super().__init__(why)
+        self.field = field
 
 
 class OutcomeUnknown(HotSKUError):

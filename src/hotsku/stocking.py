@@ -47,11 +47,20 @@ async def open_item(ledger: Ledger, shard: Shard, clock: Clock, item: Item) -> N
     # Read before the ledger: should the shard restart in between, a begin that follows from the ledger is refused.
     memories = dict(zip(refs, await asyncio.gather(*(shard.memory(ref) for ref in refs)), strict=True))
     new = [row for row in await ledger.partitions(item.id) if row.state == "new"]
-    await asyncio.gather(*(shard.begin(row.ref, row.incarnation, item.spec, memories[row.ref]) for row in new))
+    await asyncio.gather(*(shard.begin(row.ref, row.incarnation, item, memories[row.ref]) for row in new))
+    await asyncio.gather(*(configure_newest(ledger, shard, row) for row in new))
     for row in new:
         await ledger.open_partition(row.ref, row.incarnation)
     for bucket in range(_BUCKETS):
         await _fill_bucket(ledger, shard, clock, item, bucket)
+
+
+async def configure_newest(ledger: Ledger, shard: Shard, row: PartitionRow) -> None:
+    """Give a partition that was armed a moment ago the item's newest configuration: it may have an older one, which we
+    or another read before the item was paused or closed. Between arming and opening, so that nothing sells under it."""
+    item = await ledger.item_by_id(row.item_id)
+    if item is not None and item.version > 1:
+        await shard.configure(row.ref, row.incarnation, item)
 
 
 async def install(shard: Shard, lease: Lease) -> int:
@@ -88,9 +97,10 @@ async def _fill_bucket(ledger: Ledger, shard: Shard, clock: Clock, item: Item, b
         for row, status in zip(rows, await asyncio.gather(*(shard.status(row.ref) for row in rows)), strict=True):
             if status.lease_no < row.lease_no:
                 await install_missing(ledger, shard, row, status.lease_no)
-        quantity = share((await ledger.standing(item.id)).pool, item.spec.partitions)
+        standing = await ledger.standing(item.id)
+        quantity = share(standing.pool, item.spec.partitions)
         behind = [row for row in rows if row.state == "open" and row.lease_no == bucket]
-        if quantity == 0 or not behind:
+        if quantity == 0 or not behind or standing.state == "closed":
             return
         grants = [Grant(row.ref, row.incarnation, row.lease_no, quantity) for row in behind]
         if await lease_and_install(ledger, shard, clock, grants) is not None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support.commands import Shell
-from tests.support.folder_processes import embedded_folder
+from tests.support.folder_processes import embedded_folder, eventually
 
 import hotsku
 
@@ -31,11 +31,51 @@ def test_an_orders_life_in_json(shell: Shell) -> None:
     assert (refused.status, refused.json["outcome"], refused.json["available"]) == (1, "insufficient", 7)
 
 
+def test_an_order_is_shown_with_its_history(shell: Shell) -> None:
+    assert shell.run("item", "create", "told", "--total", "10", "--partitions", "1").status == 0
+    assert shell.run("deduct", "told", "--order", "o-1", "--quantity", "2").status == 0
+    eventually(lambda: shell.run("order", "show", "told", "o-1", "--json").json["history"], "the ledger has it")
+    shown = shell.run("order", "show", "told", "o-1", "--json")
+    history = shown.json["history"]
+    assert isinstance(history, list)
+    assert [(event["kind"], event["quantity"], event["seq"]) for event in history] == [("deducted", 2, 1)]
+    assert (shown.status, shown.json["state"], shown.json["seq"]) == (0, "confirmed", 1)
+    for words in ("accepted: 2 of told to order o-1, confirmed", "deducted", "1-1"):
+        assert words in shell.run("order", "show", "told", "o-1").out
+    unknown = shell.run("order", "show", "told", "o-2", "--json")
+    assert (unknown.status, unknown.json["outcome"], unknown.json["history"]) == (1, "not_found", [])
+
+
+def test_an_item_is_changed(shell: Shell) -> None:
+    assert shell.run("item", "create", "changing", "--total", "10", "--partitions", "2").status == 0
+    paused = shell.run("item", "pause", "changing", "--json")
+    assert (paused.status, paused.json) == (
+        0,
+        {"sku": "changing", "state": "paused", "unreachable": [], "outstanding": 0},
+    )
+    assert shell.run("deduct", "changing", "--json").json["outcome"] == "paused"
+    assert "changing is on sale" in shell.run("item", "resume", "changing").out
+    for units, total in (("5", 15), ("5", 15), ("-8", 7)):
+        done = shell.run("item", "restock", "changing", "--quantity", units, "--adjustment", f"a{units}", "--json")
+        assert (done.status, done.json["total"]) == (0, total), done
+        assert f"restock a{units}" in done.err
+    refused = shell.run("item", "restock", "changing", "--quantity", "-8")
+    assert (refused.status, refused.error) == (2, "quantity must be at most 7 fewer; all others are sold or held")
+    closed = shell.run("item", "close", "changing")
+    assert (closed.status, closed.out) == (0, "changing is closed\n"), closed
+    shown = shell.run("item", "show", "changing", "--json").json
+    assert (shown["state"], shown["pool"], shown["preallocated"]) == ("closed", 7, 0)
+    assert shell.run("deduct", "changing", "--json").json["outcome"] == "closed"
+    again = shell.run("item", "resume", "changing")
+    assert (again.status, again.error) == (2, "sku must be that of an item that is not closed; 'changing' is")
+    assert shell.run("item", "pause", "nothing").status == 1
+
+
 def test_looking_in_json(shell: Shell) -> None:
     assert shell.run("item", "show", "limited", "--json").json["limit_per_buyer"] == 1
     items = shell.run("item", "list", "--json").json["items"]
     assert isinstance(items, list)
-    assert [item["sku"] for item in items] == ["limited", "sneaker"]
+    assert [item["sku"] for item in items] == ["changing", "limited", "sneaker", "told"]
     registry = shell.run("partitions", "sneaker", "--json").json["partitions"]
     assert isinstance(registry, list)
     assert len(registry) == 2

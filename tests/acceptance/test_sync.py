@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.support.servers import TestServer
 
 import hotsku
 import hotsku.sync
-from hotsku import Outcome, Settings
+from hotsku import OrderState, Outcome, Settings
 
 _THREADS = 32
 
@@ -70,6 +71,16 @@ def test_it_answers_as_the_asynchronous_one_does(stock: "hotsku.sync.BlockingInv
     assert stock.order("sku", "o", "b").quantity == 3
     assert [item.sku for item in stock.items()] == ["sku"]
     assert stock.item("sku").available == 4
+    held = stock.reserve("sku", 2, order_id="h", buyer_id="b", ttl=timedelta(minutes=1), metadata="m")
+    assert (held.outcome, held.metadata) == (Outcome.HELD, "m")
+    assert stock.extend("sku", order_id="h", buyer_id="b", ttl=timedelta(minutes=2)).outcome is Outcome.HELD
+    assert stock.begin_payment("sku", order_id="h", buyer_id="b").outcome is Outcome.HELD
+    assert stock.confirm("sku", order_id="h", buyer_id="b", payment_ref="pay").payment_ref == "pay"
+    assert stock.refund("sku", order_id="h", buyer_id="b", quantity=1).refunded == 1
+    assert stock.release("sku", order_id="h", buyer_id="b").outcome is Outcome.CONFIRMED
+    assert stock.order("sku", "h", "b").state is OrderState.CONFIRMED
+    assert stock.orders("sku", state=OrderState.RELEASED) == []
+    assert stock.order_history("sku", "never") == []
     assert stock.audit("sku").ok
     with pytest.raises(hotsku.InvalidRequest, match="quantity"):
         stock.deduct("sku", 0)

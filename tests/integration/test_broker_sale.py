@@ -64,7 +64,7 @@ class Sale:
         await until(self._is_applied, _PATIENCE_S)
         figures = await self.stack.ledger.figures(self.item.id)
         assert sum(each.deductions.count for each in figures.partitions) == self._sold
-        assert sum(each.returns.count for each in figures.partitions) == 0  # no order was booked twice
+        assert sum(each.steps.count for each in figures.partitions) == 0  # no order was booked twice
         assert (figures.doubled, figures.strays, figures.parked) == (0, 0, 0)
 
     async def _is_applied(self) -> bool:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from tests.support.cluster import LocalCluster
 from tests.support.ledger import spec
+from tests.support.orders import Caller
 from tests.support.servers import TestServer
 from tests.support.workers import NEVER_MS, Stack, open_stack, until
 
@@ -21,6 +23,7 @@ from hotsku.ports import Stale
 from hotsku.settings import Settings
 from hotsku.stocking import open_item
 from hotsku.workers.auditor import Auditor
+from hotsku.workers.renewal import Renewal
 
 pytestmark = pytest.mark.anyio
 
@@ -189,3 +192,112 @@ async def test_a_server_that_comes_back_empty_gets_the_library_again(cluster: Lo
 
 async def _sold(stock: hotsku.Inventory, units: int) -> bool:
     return (await stock.item("sku")).sold == units
+
+
+async def test_orders_come_back_with_their_whole_lives(stack: Stack) -> None:
+    """Their states, times, payments and metadata; and holds whose end may have been put off by what is lost wait."""
+    item = await _limited(stack, limit=100)
+    caller = Caller(stack.ledger, stack.shard)
+    names = ("held", "paying", "extended", "confirmed", "released", "refunded", "expired", "line")
+    for name in names:
+        ttl_ms = 1 if name == "expired" else 60_000
+        assert await caller.hold(item, name, quantity=3, buyer_id="b", ttl_ms=ttl_ms, cart=name == "line") == "A"
+    for verb, name, argument in (
+        ("begin_payment", "paying", 1_000),
+        ("extend", "extended", 10_000_000),
+        ("confirm", "confirmed", "pay-1"),
+        ("confirm", "refunded", "pay-2"),
+        ("refund", "refunded", 2),
+        ("release", "released", ""),
+        ("confirm", "expired", "late"),
+    ):
+        assert await caller.step(item, verb, name, argument, "b") == ("N" if name == "expired" else "A")
+    packed = msgspec.msgpack.encode([order_field("told", "b"), [2, "a gift", 0, 0]])
+    assert (await stack.shard.deduct(PartitionRef(item.id, 0), 1, _FAR_MS, True, packed)).codes == "A"
+    before = {name: await caller.record(item, name, "b") for name in (*names, "told")}
+    relay, applier = stack.new_relay(), stack.new_applier()
+    loop = stack.run(relay, applier)
+    assert await relay.drain(10_000) == []
+    await loop.stop()
+    await stack.client.flushall()
+    await _recover(stack, item)
+    closed = (await stack.ledger.partitions(item.id))[0]
+    until_ms = closed.quarantined_until_ms
+    assert until_ms is not None
+    for name, record in before.items():
+        assert record is not None
+        after = await caller.record(item, name, "b")
+        waits = record.state == "held" and record.expires_at_ms < until_ms
+        assert after == (replace(record, expires_at_ms=until_ms) if waits else record), name
+    assert {name for name, record in before.items() if record and record.expires_at_ms >= until_ms} == {"extended"}
+    # Held, paying, extended, confirmed, refunded and the cart's line, three each; and two told.
+    assert await stack.shard.bought(PartitionRef(item.id, 0)) == [20]
+    assert (await stack.status(item)).holds == 4
+    steps = (("confirm", "held"), ("release", "paying"), ("release", "line"))
+    assert [await caller.step(item, verb, name, "", "b") for verb, name in steps] == ["A", "A", "X"]
+    assert await caller.step(item, "refund", "refunded", 3, "b") == "A"
+    assert await caller.hold(item, "released", quantity=3, buyer_id="b") == "R"
+    report = await Auditor(stack.ledger, stack.shard).audit()
+    assert report.ok, report.problems
+
+
+async def test_what_was_proven_to_be_complete_keeps_its_holds_as_they_are(stack: Stack) -> None:
+    item = await _limited(stack)
+    caller = Caller(stack.ledger, stack.shard)
+    await caller.hold(item, "a", "b", ttl_ms=60_000)
+    assert await caller.step(item, "release", "b") == "A"
+    before = await caller.record(item, "a")
+    relay, applier = stack.new_relay(), stack.new_applier()
+    loop = stack.run(relay, applier)
+    assert await relay.drain(10_000) == []
+    await loop.stop()
+    await stack.ledger.fence_partition(PartitionRef(item.id, 0), 1, "another copy took over")
+    renewal = Renewal(
+        stack.shard, stack.ledger, stack.signals, stack.clock, durability_of_new=lambda: "durable", quarantine_ms=9_999
+    )
+    assert await renewal.close(await stack.row(item), proven=True)
+    assert await renewal.rebuild(PartitionRef(item.id, 0))
+    assert await caller.record(item, "a") == before
+    assert (await stack.status(item)).holds == 1
+    assert await caller.step(item, "confirm", "a") == "A"
+    assert await caller.step(item, "confirm", "b") == "N"
+
+
+@pytest.mark.parametrize("restores", [False, True])
+async def test_limits_are_counted_as_before(stack: Stack, restores: bool) -> None:
+    made = spec(total=10_000, partitions=1, limit_per_buyer=10, refund_restores_limit=restores)
+    item = await stack.ledger.create_item(made, "durable", 0)
+    await open_item(stack.ledger, stack.shard, stack.clock, item)
+    caller = Caller(stack.ledger, stack.shard)
+    for name in ("a", "b", "c"):
+        assert await caller.hold(item, name, quantity=3, buyer_id="u") == "A"
+    assert await caller.step(item, "confirm", "a", "", "u") == "A"
+    assert await caller.step(item, "refund", "a", 2, "u") == "A"
+    assert await caller.step(item, "release", "b", "", "u") == "A"
+    before = await stack.shard.bought(PartitionRef(item.id, 0))
+    assert before == [4 if restores else 6]
+    relay, applier = stack.new_relay(), stack.new_applier()
+    loop = stack.run(relay, applier)
+    assert await relay.drain(10_000) == []
+    await loop.stop()
+    await stack.client.flushall()
+    await _recover(stack, item)
+    assert await stack.shard.bought(PartitionRef(item.id, 0)) == before
+
+
+async def test_what_ended_long_ago_does_not_come_back(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = await _limited(stack)
+    caller = Caller(stack.ledger, stack.shard)
+    await caller.hold(item, "a", "b")
+    assert await caller.step(item, "release", "a") == "A"
+    relay, applier = stack.new_relay(), stack.new_applier()
+    loop = stack.run(relay, applier)
+    assert await relay.drain(10_000) == []
+    await loop.stop()
+    await stack.client.flushall()
+    monkeypatch.setattr("hotsku.domain.recovery.RETENTION_MS", 0)
+    await _recover(stack, item)
+    assert await caller.record(item, "a") is None
+    assert await caller.record(item, "b") is not None
+    # The order is new to the shard, and another attempt to the ledger.
+    assert await caller.hold(item, "a") == "D"

@@ -14,6 +14,7 @@ from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import ItemSpec
 from hotsku.domain.routing import home
 from hotsku.ports import Ask, Grant, Needs, News, Refill, Work
+from hotsku.workers.replenisher import Replenisher
 
 pytestmark = pytest.mark.anyio
 
@@ -128,7 +129,7 @@ async def _die_creating(bench: Bench, begun: int) -> None:
     item = await bench.stack.ledger.create_item(ItemSpec(sku="sku", total=400, partitions=2), "durable", 0)
     ref = PartitionRef(item.id, 1)
     if begun >= 1:
-        await bench.shard.begin(ref, 1, item.spec, await bench.shard.memory(ref))
+        await bench.shard.begin(ref, 1, item, await bench.shard.memory(ref))
     if begun >= 2:
         await bench.stack.ledger.open_partition(ref, 1)
     if begun >= 3:
@@ -254,3 +255,31 @@ async def test_a_back_end_that_refuses_for_a_while_does_not_end_the_role(
     await asked_until(lambda: _installed(bench, ref, 1))
     assert "a role failed" not in caplog.text
     assert caplog.text.count("OOM") == 1  # said once
+
+
+async def test_a_closed_item_gets_nothing_more(bench: Bench) -> None:
+    """Whoever asks for it hears that nothing is left; nothing is leased, reclaimed or looked for."""
+    engine = await bench.engine()
+    await engine.create_item("sku", 1000, partitions=2)
+    item_id = await _item_id(bench)
+    refs = [PartitionRef(item_id, n) for n in range(2)]
+    await bench.stack.ledger.set_item_state(item_id, "closed")
+    before = [await bench.shard.status(ref) for ref in refs]
+    news: list[News] = []
+    bench.stack.signals.subscribe(news=news.append)
+    loop = await bench.workers(["replenisher"])
+    replenisher = loop.roles[0]
+    assert isinstance(replenisher, Replenisher)
+
+    def told() -> bool:
+        ask = Ask(ref=refs[0], incarnation=1, waiting=5000, smallest=5000, age_ms=0)
+        refill = Refill(ref=refs[1], incarnation=1, taken=500, at_ms=before[1].now_ms)
+        bench.stack.signals.publish(Needs(engine_id="e", no=1, asks=[ask], refills=[refill]))
+        return any(one.available == 0 and one.heard == {"e": 1} for one in news)
+
+    await until(told)
+    assert (replenisher.counts["leases"], replenisher.counts["reclaims"]) == (0, 0)
+    after = [await bench.shard.status(ref) for ref in refs]
+    assert [(each.left, each.lease_no, each.seq) for each in after] == [
+        (each.left, each.lease_no, each.seq) for each in before
+    ]

@@ -1,4 +1,4 @@
-"""Buyers over HTTP: connections of their own, and the patience to send the same order again until it is decided."""
+"""Buyers over HTTP: connections of their own, and the patience to send the same request again until it is decided."""
 
 import asyncio
 import json
@@ -6,9 +6,12 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
-from tests.support.gateway import order
+from tests.support.gateway import post
 
-# Not decided: the same order is to be sent again.
+Json = dict[str, object]
+Answer = tuple[int, Json]
+
+# Not decided: the same request is to be sent again.
 _AGAIN = (202, 429, 503)
 
 
@@ -24,7 +27,7 @@ class Line:
     """One keep-alive connection, opened when it is needed."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def __aenter__(self) -> Self:
@@ -35,8 +38,8 @@ class Line:
     ) -> None:
         self.hang_up()
 
-    async def post(self, sku: str, order_id: str, buyer_id: str = "") -> tuple[int, dict[str, object]]:
-        """Send an order and wait for its answer.
+    async def post(self, path: str, body: Json) -> Answer:
+        """Send a request and wait for its answer.
 
         Raises:
             Cut: the connection ended.
@@ -45,11 +48,11 @@ class Line:
         reader, writer = await self._open()
         received = b""
         try:
-            writer.write(order(sku, json.dumps({"order_id": order_id, "buyer_id": buyer_id})))
+            writer.write(post(path, json.dumps(body)))
             received = await reader.readuntil(b"\r\n\r\n")
             head = received.decode("latin-1").lower()
             length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
-            body = await reader.readexactly(length)
+            answer = await reader.readexactly(length)
         except asyncio.IncompleteReadError as error:
             self.hang_up()
             raise Cut(received + error.partial) from None
@@ -58,12 +61,12 @@ class Line:
             raise Cut(received) from None
         if "connection: close" in head:
             self.hang_up()
-        return int(head.split(" ")[1]), json.loads(body)
+        return int(head.split(" ")[1]), json.loads(answer)
 
-    async def send_and_vanish(self, sku: str, order_id: str, buyer_id: str, random: Random) -> None:
-        """Send an order, or a part of it, and hang up without a look at what comes."""
+    async def send_and_vanish(self, path: str, body: Json, random: Random) -> None:
+        """Send a request, or a part of it, and hang up without a look at what comes."""
         _, writer = await self._open()
-        data = order(sku, json.dumps({"order_id": order_id, "buyer_id": buyer_id}))
+        data = post(path, json.dumps(body))
         writer.write(data[: random.choice([len(data), len(data), len(data) // 2])])
         self.hang_up()
 
@@ -74,15 +77,15 @@ class Line:
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+            self._streams = await asyncio.open_connection("127.0.0.1", self.port)
         return self._streams
 
 
-async def buy(line: Line, sku: str, order_id: str, buyer_id: str) -> tuple[int, dict[str, object]]:
-    """Send an order until it is decided."""
+async def decided(line: Line, path: str, body: Json) -> Answer:
+    """Send a request until it is decided."""
     while True:
         try:
-            status, answer = await line.post(sku, order_id, buyer_id)
+            status, answer = await line.post(path, body)
         except Cut:
             continue
         if status not in _AGAIN:

@@ -16,6 +16,7 @@ from hotsku.engine.item_path import ItemPaths
 from hotsku.engine.needs import NeedsBoard
 from hotsku.engine.timing import Timing
 from hotsku.ports import Work
+from hotsku.receipts import Signer
 from hotsku.settings import Settings
 from hotsku.shard.address import Address
 from hotsku.shard.router import Router
@@ -45,7 +46,12 @@ class Bench:
         self._exits = exits
 
     async def engine(
-        self, *, via: Path | None = None, timing: Timing | None = None, call_timeout_s: float = 3.0
+        self,
+        *,
+        via: Path | None = None,
+        timing: Timing | None = None,
+        call_timeout_s: float = 3.0,
+        signer: Signer | None = None,
     ) -> Inventory:
         """An engine as another process has it; `via` is the socket of a proxy."""
         shard = _shard(self.stack, via or self.server.socket, call_timeout_s)
@@ -62,6 +68,7 @@ class Bench:
             draw_id=lambda: f"{board.engine_id}-{next(ids)}",
             pick=secrets.randbelow,
             timing=timing or Timing(),
+            signer=signer,
         )
         inventory = Inventory(
             ledger=self.stack.ledger,

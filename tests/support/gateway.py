@@ -129,8 +129,13 @@ class Raw:
 
 def order(sku: str, body: str | bytes, *headers: str) -> bytes:
     """The bytes of `POST /v1/items/{sku}/deductions`."""
+    return post(f"/v1/items/{sku}/deductions", body, *headers)
+
+
+def post(path: str, body: str | bytes, *headers: str) -> bytes:
+    """The bytes of a POST."""
     body = body.encode() if isinstance(body, str) else body
-    lines = [f"POST /v1/items/{sku}/deductions HTTP/1.1", "host: test", f"content-length: {len(body)}", *headers]
+    lines = [f"POST {path} HTTP/1.1", "host: test", f"content-length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 

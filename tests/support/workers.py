@@ -29,6 +29,7 @@ from hotsku.shard.topology import OneServer
 from hotsku.stocking import open_item
 from hotsku.workers.applier import Applier
 from hotsku.workers.loop import Role, WorkerLoop
+from hotsku.workers.reaper import Reaper, ReaperTiming
 from hotsku.workers.recoverer import Recoverer
 from hotsku.workers.relay import Relay
 from hotsku.workers.renewal import Renewal
@@ -107,6 +108,16 @@ class Stack:
             interval_ms=interval_ms,
             lost_after_ms=lost_after_ms,
         )
+
+    def new_reaper(self, *, interval_ms: int = 20, forget_interval_ms: int = NEVER_MS, **more: int) -> Reaper:
+        timing = ReaperTiming(
+            interval_ms=interval_ms,
+            soonest_ms=5,
+            configure_interval_ms=interval_ms,
+            forget_interval_ms=forget_interval_ms,
+            **more,
+        )
+        return Reaper(self.shard, self.ledger, self.signals, self.clock, timing)
 
     async def _prepare(self) -> None:
         """The library is there."""

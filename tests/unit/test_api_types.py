@@ -20,7 +20,8 @@ from typing import assert_type
 import hotsku
 import hotsku.sync
 from hotsku import (
-    AuditReport, Deduction, HotSKUError, Inventory, ItemView, Order, OrderState, Outcome, PartitionView, Settings
+    AuditReport, Deduction, EventKind, HotSKUError, Inventory, ItemView, Order, OrderEvent, OrderState, Outcome,
+    PartitionView, Settings
 )
 
 
@@ -47,6 +48,23 @@ async def sell(stock: Inventory) -> None:
     assert_type(deduction.expires_at, datetime | None)
     assert_type(deduction.receipt, str | None)
     deduction.quantity = 2  # type: ignore[misc]
+
+    assert_type(deduction.refund_payment_ref, str | None)
+    held = await stock.reserve("sku", 1, order_id="o-3", buyer_id="u-7", ttl=timedelta(minutes=15), metadata="seat 4")
+    assert_type(held, Deduction)
+    assert_type(await stock.begin_payment("sku", order_id="o-3", buyer_id="u-7"), Deduction)
+    assert_type(await stock.extend("sku", order_id="o-3", buyer_id="u-7", ttl=timedelta(minutes=5)), Deduction)
+    assert_type(await stock.confirm("sku", order_id="o-3", buyer_id="u-7", payment_ref="pay-9"), Deduction)
+    assert_type(await stock.release("sku", order_id="o-3"), Deduction)
+    assert_type(await stock.refund("sku", order_id="o-3", quantity=1), Deduction)
+    assert_type(await stock.orders("sku", state=OrderState.HELD, older_than=timedelta(hours=1)), list[Deduction])
+    assert_type(await stock.orders("sku", state="held", after=held, limit=10), list[Deduction])
+    events = await stock.order_history("sku", "o-3", "u-7")
+    assert_type(events, list[OrderEvent])
+    assert_type(events[0].kind, EventKind)
+    await stock.extend("sku", order_id="o-3")  # type: ignore[call-arg]
+    await stock.reserve("sku", 1, order_id="o-4", ttl=900)  # type: ignore[arg-type]
+    await stock.confirm("sku", "o-3")  # type: ignore[call-arg]
 
     many = await stock.deduct_many("sku", [Order("o-1"), {"order_id": "o-2", "quantity": 2}])
     assert_type(many, list[Deduction | HotSKUError])
@@ -78,6 +96,9 @@ def blocking() -> None:
         assert_type(stock.create_item("sku", total=10, partitions=8), ItemView)
         assert_type(stock.items(), list[ItemView])
         assert_type(stock.audit(), AuditReport)
+        assert_type(stock.reserve("sku", 1, order_id="o-1", ttl=timedelta(minutes=1)), Deduction)
+        assert_type(stock.confirm("sku", order_id="o-1", payment_ref="pay-1"), Deduction)
+        assert_type(stock.order_history("sku", "o-1"), list[OrderEvent])
         stock.deduct("sku", "1")  # type: ignore[arg-type]
         stock.deduct("sku", order=1)  # type: ignore[call-arg]
     with hotsku.sync.connect(Settings()) as stock:
@@ -119,8 +140,9 @@ def test_the_package_says_that_it_is_typed() -> None:
 
 
 def test_the_blocking_twin_has_the_same_methods() -> None:
-    only_async = {"close", "offer"}  # the latter is for callers that live in an event loop: the gateway
-    public = {name for name in vars(hotsku.Inventory) if not name.startswith("_")} - only_async
+    # What callers in an event loop have: the gateway.
+    only_async = {"close", "offer", "offer_step", "take_batch_sizes"}
+    public = {name for name in dir(hotsku.Inventory) if not name.startswith("_")} - only_async
     assert public == {name for name in vars(hotsku.sync.BlockingInventory) if not name.startswith("_")}
 
 

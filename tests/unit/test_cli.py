@@ -1,13 +1,14 @@
 """Exit statuses, latencies, times, words and tables of the command line."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 import typer
 
 from hotsku.cli import histogram
 from hotsku.cli.exits import Exit, UsageError, explain
-from hotsku.cli.selling import sentence
+from hotsku.cli.orders import sentence
 from hotsku.cli.tables import bar
 from hotsku.cli.times import parse_log_ms, parse_rfc3339
 from hotsku.domain.deduction import Deduction, OrderState, Outcome
@@ -93,5 +94,11 @@ def test_answers_in_words() -> None:
 
     accepted = said(Outcome.ACCEPTED, state=OrderState.CONFIRMED, replayed=True)
     assert accepted == "accepted: 2 of a to order o of buyer u, confirmed (by an earlier attempt)"
+    assert (
+        said(Outcome.HELD, state=OrderState.HELD, expires_at=datetime(2026, 11, 27, 20, tzinfo=UTC))
+        == "held: 2 of a to order o of buyer u, held until 2026-11-27 20:00:00 UTC"
+    )
+    refunded = said(Outcome.ACCEPTED, state=OrderState.CONFIRMED, refunded=1, payment_ref="p")
+    assert refunded == "accepted: 2 of a to order o of buyer u, confirmed, paid by p, 1 refunded"
     assert said(Outcome.INSUFFICIENT, available=1) == "insufficient: 2 of a to order o of buyer u, 1 left"
     assert "--buyer" in said(Outcome.NOT_FOUND, buyer_id="")

@@ -1,11 +1,11 @@
-"""`hotsku item create | show | list | archive`."""
+"""`hotsku item create | show | list | archive`, and the group that the other commands of items are in."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, get_args
 
 import typer
 
-from hotsku.cli import exits
+from hotsku.cli import changing, exits
 from hotsku.cli.ledger_truth import reading_ledger
 from hotsku.cli.output import Output
 from hotsku.cli.progress import progress_bar
@@ -20,11 +20,12 @@ from hotsku.errors import InvalidRequest, UnknownItem
 # One transaction: other work on the ledger waits no longer than for this.
 _ROWS_A_STEP = 5_000
 
-_group = typer.Typer(help="Put items on sale, and look at them.", rich_markup_mode=None)
+_group = typer.Typer(help="Put items on sale, look at them, and change them.", rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
     """Add the group to the command line."""
+    changing.register(_group)
     app.add_typer(_group, name="item")
 
 

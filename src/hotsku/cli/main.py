@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from hotsku.bench import command as bench
-from hotsku.cli import cluster, doctor, exits, house, items, looking, selling, serve
+from hotsku.cli import cluster, doctor, exits, house, items, looking, orders, selling, serve
 from hotsku.cli.capacity import command as capacity
 from hotsku.cli.demo import command as demo
 from hotsku.cli.replay import command as replay
@@ -21,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for _register in (demo, replay, selling, items, looking, watch, bench, serve, house, doctor, cluster, capacity):
+for _register in (demo, replay, selling, orders, items, looking, watch, bench, serve, house, doctor, cluster, capacity):
     _register.register(app)
 
 

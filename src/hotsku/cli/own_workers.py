@@ -9,16 +9,20 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import msgspec
 import uvloop
 
-from hotsku.app import run_worker
+from hotsku.app import run_worker, unwatched
 from hotsku.cli.exits import explain
 from hotsku.errors import BackendUnavailable
 from hotsku.settings import Settings
+from hotsku.worker_counts import counts_file, leaving_counts
 
 _END_PATIENCE_S = 60.0
+# What it may be told beside the settings: the folder where it leaves its counts.
+COUNTS_FOLDER = "counts_folder"
 
 
 @asynccontextmanager
@@ -62,7 +66,9 @@ async def _work() -> None:
     values: dict[str, object] = msgspec.json.decode(await reader.readline(), type=dict[str, object])
     stop = asyncio.Event()
     hanging_up = asyncio.create_task(_set_at_end(reader, stop))
-    await run_worker(Settings(None, **values), stop=stop)
+    folder = values.pop(COUNTS_FOLDER, None)
+    watch = leaving_counts(counts_file(Path(str(folder)))) if folder is not None else unwatched
+    await run_worker(Settings(None, **values), stop=stop, watch=watch)
     hanging_up.cancel()
 
 

@@ -7,6 +7,7 @@ import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -50,7 +51,7 @@ def serve(
     _check(settings, host)
     log_json(logging.WARNING)
     with _listening(host, port, workers) as sockets, ExitStack() as exits_:
-        folder = exits_.enter_context(tempfile.TemporaryDirectory(prefix="hotsku-")) if workers > 1 else None
+        folder = Path(exits_.enter_context(tempfile.TemporaryDirectory(prefix="hotsku-")))
         address = _address(settings, host, sockets)
         try:
             ended_by = run(_serve(settings, sockets, folder, _rate_limit(settings, host), address, output))
@@ -103,7 +104,7 @@ def _address(settings: Settings, host: str, sockets: Sequence[socket.socket]) ->
 async def _serve(
     settings: Settings,
     sockets: Sequence[socket.socket],
-    folder: str | None,
+    folder: Path,
     rate_limit: int,
     address: str,
     output: Output,
@@ -111,15 +112,15 @@ async def _serve(
     from hotsku.http.supervisor import Kept, start_all
 
     clock = SystemClock()
-    servers = [Kept(_server(settings, each, number, rate_limit, folder), clock) for number, each in enumerate(sockets)]
-    helpers = [] if settings.embedded_folder is not None else [Kept(_worker(settings), clock)]
+    servers = [Kept(_server(settings, sockets, number, rate_limit, folder), clock) for number in range(len(sockets))]
+    helpers = [] if settings.embedded_folder is not None else [Kept(_worker(settings, folder), clock)]
     signals = _Signals()
     starting = asyncio.create_task(start_all([*servers, *helpers]))
     ended = asyncio.create_task(signals.next())
     await asyncio.wait([starting, ended], return_when=asyncio.FIRST_COMPLETED)
     if starting.done():
         starting.result()
-        output.say(f"hotsku: serving on {address} (documents at /docs); Ctrl-C ends it")
+        output.say(f"hotsku: serving on {address} (documents at /docs, console at /console); Ctrl-C ends it")
     await ended
     starting.cancel()
     await asyncio.wait([starting])
@@ -141,22 +142,30 @@ async def _end(servers: "Sequence[Kept]", helpers: "Sequence[Kept]") -> None:
     await asyncio.gather(*(each.stop() for each in helpers))
 
 
-def _server(settings: Settings, listening: socket.socket, number: int, rate_limit: int, folder: str | None) -> "Job":
+def _server(settings: Settings, sockets: Sequence[socket.socket], number: int, rate_limit: int, folder: Path) -> "Job":
     from hotsku.http.process import Orders
     from hotsku.http.server import ServerOptions
     from hotsku.http.supervisor import Job
+    from hotsku.worker_counts import counts_file
 
-    fd = listening.fileno()
-    options = ServerOptions(fd=fd, number=number, rate_limit_per_s=rate_limit, folder=folder)
+    fd = sockets[number].fileno()
+    options = ServerOptions(
+        fd=fd,
+        number=number,
+        rate_limit_per_s=rate_limit,
+        folder=str(folder) if len(sockets) > 1 else None,
+        worker=str(counts_file(settings.embedded_folder or folder)),
+    )
     told = msgspec.json.encode(Orders(_values(settings), options))
     patience_s = settings.http_deadline_ms / 1000 + 20.0
     return Job(f"server process {number}", "hotsku.http.process", told, fds=(fd,), patience_s=patience_s)
 
 
-def _worker(settings: Settings) -> "Job":
+def _worker(settings: Settings, folder: Path) -> "Job":
+    from hotsku.cli.own_workers import COUNTS_FOLDER
     from hotsku.http.supervisor import Job
 
-    told = msgspec.json.encode(_values(settings))
+    told = msgspec.json.encode(_values(settings) | {COUNTS_FOLDER: str(folder)})
     return Job("worker", "hotsku.cli.own_workers", told, says_ready=False, patience_s=_WORKER_PATIENCE_S)
 
 

@@ -15,6 +15,7 @@ _STATE_STYLES = {
     "unreachable": "red",
     "recovering": "yellow",
     "sold_out": "yellow",
+    "paused": "yellow",
     "exhausted": "yellow",
 }
 

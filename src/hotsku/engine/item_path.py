@@ -2,29 +2,38 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from math import inf
 
 from msgspec import Struct
 
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import Item
+from hotsku.domain.order import OrderRecord
+from hotsku.engine.answers import record_of
+from hotsku.engine.batch_sizes import BatchSizes
+from hotsku.engine.incarnation import KnownIncarnation
 from hotsku.engine.needs import NeedsBoard
 from hotsku.engine.partition import PartitionPath
 from hotsku.engine.scheduler import Scheduler
 from hotsku.engine.servers import Servers
 from hotsku.engine.standing import KnownStanding
+from hotsku.engine.steps import StepPath
 from hotsku.engine.timing import Timing
 from hotsku.errors import BackendUnavailable, UnknownItem
 from hotsku.ports import Clock, Ledger, News, PartitionRow, Shard
+from hotsku.receipts import Signer
 from hotsku.stocking import latest, open_item, reachable
 
 
 class ItemPath(Struct, frozen=True):
-    """What a request of one item needs."""
+    """What a request of one item needs; the lists are by the numbers of its partitions."""
 
     item: Item
     scheduler: Scheduler
+    incarnations: list[KnownIncarnation]
     partitions: list[PartitionPath]
+    steps: list[StepPath]
     standing: KnownStanding
 
 
@@ -42,6 +51,7 @@ class ItemPaths:
         draw_id: Callable[[], str],
         pick: Callable[[int], int],
         timing: Timing = Timing(),  # noqa: B008  # frozen
+        signer: Signer | None = None,
     ) -> None:
         self._ledger = ledger
         self._shard = shard
@@ -52,6 +62,7 @@ class ItemPaths:
         self._draw_id = draw_id
         self._pick = pick
         self._timing = timing
+        self.signer = signer
         self._by_sku: dict[str, ItemPath] = {}
         self._by_id: dict[int, ItemPath] = {}
         self._loading: dict[str, asyncio.Lock] = {}
@@ -76,14 +87,21 @@ class ItemPaths:
         """How often `trust_again` is to be called."""
         return self._timing.look_ms / 1000
 
+    def take_batch_sizes(self) -> dict[str, BatchSizes]:
+        """The sizes of the batches since the last time: of orders, and of steps."""
+        return {"orders": self._servers.order_batches.take(), "steps": self._servers.step_batches.take()}
+
     def tick(self) -> None:
         """Look at everything that waits; call it every `ASK_INTERVAL_MS`."""
         self.now_ms = self._clock.monotonic_ms()
-        for partition in self.all_partitions():
-            partition.tick()
+        for path in self._by_id.values():
+            for partition, steps in zip(path.partitions, path.steps, strict=True):
+                partition.tick()
+                steps.tick()
 
-    def all_partitions(self) -> list[PartitionPath]:
-        return [partition for path in self._by_id.values() for partition in path.partitions]
+    def sold_here(self) -> list[PartitionRef]:
+        """The partitions with events that this engine has acknowledged."""
+        return [known.ref for path in self._by_id.values() for known in path.incarnations if known.seq]
 
     async def load(self, sku: str) -> ItemPath:
         """The item's path.
@@ -113,7 +131,7 @@ class ItemPaths:
                 path.partitions[ref.partition].stock_came(units)
         for ref in news.rearmed:
             if path := self._by_id.get(ref.item_id):
-                path.partitions[ref.partition].rearmed()
+                path.incarnations[ref.partition].rearmed()
         if news.item_id is not None and news.available is not None and (path := self._by_id.get(news.item_id)):
             path.standing.learn(news.available)
             heard_no = news.heard.get(self._board.engine_id, 0)
@@ -129,7 +147,7 @@ class ItemPaths:
         asked_ms = self._clock.monotonic_ms()
         for row in latest(await self._ledger.partitions()):
             if path := self._by_id.get(row.item_id):
-                path.partitions[row.partition].trust(row.incarnation, self._trusted_until_ms(row, asked_ms))
+                path.incarnations[row.partition].trust(row.incarnation, self._trusted_until_ms(row, asked_ms))
 
     async def _build(self, item: Item) -> ItemPath:
         asked_ms = self._clock.monotonic_ms()
@@ -137,30 +155,63 @@ class ItemPaths:
         if any(row.state == "new" for row in rows):  # whoever created the item died before it was open
             await open_item(self._ledger, self._shard, self._clock, item)
         await self._servers.meet(row.ref for row in rows)
-        standing = KnownStanding(self._clock)
-        partitions = [self._partition(item, row, standing) for row in rows]
+        path = self._assemble(item, rows)
         statuses = await reachable(self._shard, [row.ref for row in rows])
-        for partition, row in zip(partitions, rows, strict=True):
-            partition.trust(row.incarnation, self._trusted_until_ms(row, asked_ms))
+        for row, known, partition in zip(rows, path.incarnations, path.partitions, strict=True):
+            known.trust(row.incarnation, self._trusted_until_ms(row, asked_ms))
             if row.ref in statuses:
                 partition.left = statuses[row.ref].left
-        scheduler = Scheduler(item.spec.routing, partitions, self._draw_id, self._pick)
-        return ItemPath(item, scheduler, partitions, standing)
+        return path
 
-    def _partition(self, item: Item, row: PartitionRow, standing: KnownStanding) -> PartitionPath:
-        return PartitionPath(
+    def _assemble(self, item: Item, rows: list[PartitionRow]) -> ItemPath:
+        standing = KnownStanding(self._clock)
+        incarnations = [self._incarnation(item, row) for row in rows]
+        partitions = [self._partition(item, known, standing) for known in incarnations]
+        steps = [self._steps(item, known) for known in incarnations]
+        scheduler = Scheduler(item.spec.routing, partitions, self._draw_id, self._pick)
+        return ItemPath(item, scheduler, incarnations, partitions, steps, standing)
+
+    def _incarnation(self, item: Item, row: PartitionRow) -> KnownIncarnation:
+        return KnownIncarnation(
             ref=row.ref,
             sku=item.sku,
-            incarnation=row.incarnation,
+            number=row.incarnation,
+            clock=self._clock,
+            board=self._board,
+            relay_max_events=self._relay_max_events,
+            look_up=self._current_incarnation,
+        )
+
+    def _partition(self, item: Item, known: KnownIncarnation, standing: KnownStanding) -> PartitionPath:
+        return PartitionPath(
+            ref=known.ref,
+            sku=item.sku,
+            incarnation=known,
             shard=self._shard,
             servers=self._servers,
             clock=self._clock,
             standing=standing,
             board=self._board,
-            relay_max_events=self._relay_max_events,
-            current_incarnation=self._current_incarnation,
             timing=self._timing,
+            signer=self.signer,
         )
+
+    def _steps(self, item: Item, known: KnownIncarnation) -> StepPath:
+        return StepPath(
+            ref=known.ref,
+            sku=item.sku,
+            incarnation=known,
+            shard=self._shard,
+            servers=self._servers,
+            clock=self._clock,
+            timing=self._timing,
+            signer=self.signer,
+            booked=partial(self._booked, item.id),
+        )
+
+    async def _booked(self, item_id: int, order_id: str, buyer_id: str) -> OrderRecord | None:
+        row = await self._ledger.order(item_id, order_id, buyer_id)
+        return None if row is None else record_of(row)
 
     async def _current_incarnation(self, ref: PartitionRef) -> tuple[int, float]:
         asked_ms = self._clock.monotonic_ms()

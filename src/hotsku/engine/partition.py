@@ -9,28 +9,31 @@ is shared by the batch (group commit), and under load batches grow by themselves
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import msgspec
+from msgspec import Struct
 
-from hotsku.domain.deduction import Outcome
+from hotsku.domain.deduction import Outcome, Proof
 from hotsku.domain.events import PartitionRef
+from hotsku.domain.order import OrderRecord, parse_record
+from hotsku.engine.answers import birth_outcome, told
+from hotsku.engine.incarnation import KnownIncarnation
 from hotsku.engine.needs import NeedsBoard
 from hotsku.engine.parking import Parking
 from hotsku.engine.request import Request
+from hotsku.engine.rounds import Round
 from hotsku.engine.servers import Server, Servers
 from hotsku.engine.standing import KnownStanding
 from hotsku.engine.timing import Timing
 from hotsku.errors import BackendUnavailable, HotSKUError, IdempotencyConflict, OutcomeUnknown, Overloaded
-from hotsku.ports import Ask, BatchReply, Clock, Fenced, FencedReport, Late, Lost, Refill, Shard, Stale
+from hotsku.ports import Ask, BatchReply, Clock, Fenced, Late, Lost, Refill, Shard, Stale
+from hotsku.receipts import Signer
 
 MAX_BATCH = 1000
-_RETRY_INTERVAL_S = 0.05
 
 _encode = msgspec.msgpack.Encoder().encode
 
-_REFUSALS = {"L": Outcome.LIMIT_EXCEEDED, "N": Outcome.NOT_OPEN, "C": Outcome.CLOSED}
+_REFUSALS = {"L": Outcome.LIMIT_EXCEEDED, "N": Outcome.NOT_OPEN, "C": Outcome.CLOSED, "P": Outcome.PAUSED}
 
 
 class PartitionPath:
@@ -41,26 +44,24 @@ class PartitionPath:
         *,
         ref: PartitionRef,
         sku: str,
-        incarnation: int,
+        incarnation: KnownIncarnation,
         shard: Shard,
         servers: Servers,
         clock: Clock,
         standing: KnownStanding,
         board: NeedsBoard,
-        relay_max_events: int,
-        current_incarnation: Callable[[PartitionRef], Awaitable[tuple[int, float]]],
         timing: Timing,
+        signer: Signer | None,
     ) -> None:
         """
         Args:
+            incarnation: shared with the partition's steps.
             servers: shared by all partitions.
             standing: shared by the item's partitions.
-            relay_max_events: the relay's count trigger.
-            current_incarnation: looks a partition's incarnation up in the ledger; and until when it may be believed.
+            signer: signs receipts; None where there are no keys.
         """
         self.ref = ref
         self.left = 0
-        self.seq = 0
         self._sku = sku
         self._incarnation = incarnation
         self._shard = shard
@@ -68,22 +69,19 @@ class PartitionPath:
         self._clock = clock
         self._standing = standing
         self._board = board
-        self._relay_max_events = relay_max_events
-        self._current_incarnation = current_incarnation
         self._timing = timing
+        self._sign = signer.sign_birth if signer else None
         self._fresh: list[Request] = []
         self._parking = Parking()
         self._retry_parked = False
         self._tried_ms = 0.0
-        self._trusted_until_ms = 0.0
         self._running: asyncio.Task[None] | None = None
-        self._resume = asyncio.Event()
-        self._why = "the shard is not ready; try again"
 
     def submit(self, request: Request) -> None:
         """Take a request; its future will have the answer."""
         self._fresh.append(request)
-        self._run()
+        if self._running is None:
+            self._run()
 
     def submit_many(self, requests: list[Request]) -> None:
         """Take requests that come together."""
@@ -101,17 +99,6 @@ class PartitionPath:
         if self._parking:
             self._run()
 
-    def trust(self, incarnation: int, until_ms: float) -> None:
-        """The ledger has this incarnation; it may be believed until then (monotonic)."""
-        if incarnation > self._incarnation:
-            self._incarnation, self.seq = incarnation, 0
-        if incarnation == self._incarnation:
-            self._trusted_until_ms = max(self._trusted_until_ms, until_ms)
-
-    def rearmed(self) -> None:
-        """The partition may be called again."""
-        self._resume.set()
-
     def verdict(self, available: int, heard_no: int) -> None:
         """The item's unsold units, from a ledger read that was made after the `Needs` up to `heard_no` were heard."""
         refused = self._parking.take_beyond(available, heard_no)
@@ -126,7 +113,8 @@ class PartitionPath:
         Call it often.
         """
         now_ms = self._clock.monotonic_ms()
-        self._expire(now_ms - self._timing.patience_ms)
+        if self._fresh or self._parking:
+            self._expire(now_ms - self._timing.patience_ms)
         if self._parking and now_ms - self._tried_ms >= self._timing.retry_ms:
             self.retry_parked()
 
@@ -137,7 +125,7 @@ class PartitionPath:
             expired = [request for request in self._fresh if request.since_ms < before_ms]
             self._fresh = [request for request in self._fresh if request.since_ms >= before_ms]
             for request in expired:
-                self._give_up(request, BackendUnavailable(self._why))
+                self._give_up(request, BackendUnavailable(self._incarnation.why))
 
     # --- the loop: one batch in flight ---
 
@@ -147,82 +135,81 @@ class PartitionPath:
 
     async def _decide_all(self) -> None:
         try:
-            await asyncio.sleep(0)  # callers that are ready now come along
-            while True:
-                if self._retry_parked and self._parking:
-                    self._retry_parked = False
-                    self._tried_ms = self._clock.monotonic_ms()
-                    await self._decide(self._parking.take(MAX_BATCH), take=True, parked=True)
-                elif self._fresh:
-                    batch, self._fresh = self._fresh[:MAX_BATCH], self._fresh[MAX_BATCH:]
-                    await self._decide(batch, take=not self._parking, parked=False)
-                else:
-                    return
+            while self._fresh or self._parked_turn:
+                server = self._servers.of(self.ref)
+                await self._decide(server, await server.rounds.turn())
         finally:
             self._running = None
 
-    async def _decide(self, batch: list[Request], *, take: bool, parked: bool) -> None:
-        orders = _pack(batch)
-        while batch:
-            try:
-                server = self._servers.of(self.ref)
-                async with server.rounds.next():
-                    reply = await self._attempt(server, batch, take, orders)
-            except HotSKUError as error:
-                for request in batch:
-                    self._give_up(request, error)
+    async def _decide(self, server: Server, turn: Round) -> None:
+        """Send the batch that there is now, until it is decided."""
+        with turn:
+            batch = self._next_batch()
+            if await self._decided(server, batch):
                 return
-            if reply is not None:
-                server.clock.observe(reply.now_ms)
-                self._answer(batch, reply, parked=parked)
-                return
-            batch, orders = await self._pause(batch, orders)
+        while (batch := await self._pause(batch)).requests:
+            server = self._servers.of(self.ref)
+            with await server.rounds.turn():
+                if await self._decided(server, batch):
+                    return
 
-    async def _attempt(self, server: Server, batch: list[Request], take: bool, orders: bytes) -> BatchReply | None:
+    @property
+    def _parked_turn(self) -> bool:
+        return bool(self._retry_parked and self._parking)
+
+    def _next_batch(self) -> "_Batch":
+        if self._parked_turn:
+            self._retry_parked = False
+            self._tried_ms = self._clock.monotonic_ms()
+            return _batch(self._parking.take(MAX_BATCH), take=True, parked=True)
+        requests, self._fresh = self._fresh[:MAX_BATCH], self._fresh[MAX_BATCH:]
+        return _batch(requests, take=not self._parking, parked=False)
+
+    async def _decided(self, server: Server, batch: "_Batch") -> bool:
+        """Call the shard once and hand out the answers. False where the same batch is to be sent again."""
+        if not batch.requests:  # they have given up while they waited for their turn
+            return True
+        try:
+            reply = await self._attempt(server, batch)
+        except HotSKUError as error:
+            for request in batch.requests:
+                self._give_up(request, error)
+            return True
+        if reply is None:
+            return False
+        server.clock.observe(reply.now_ms)
+        self._servers.order_batches.note(len(batch.requests))
+        self._answer(batch.requests, reply, parked=batch.parked)
+        return True
+
+    async def _attempt(self, server: Server, batch: "_Batch") -> BatchReply | None:
         """Call the shard once. None where the same batch is to be sent again."""
         deadline_ms = server.clock.in_ms(self._timing.deadline_ms)
-        incarnation = self._incarnation
         try:
-            reply = await self._shard.deduct(self.ref, incarnation, deadline_ms, take, orders)
-            if incarnation != self._incarnation:  # another began meanwhile: this one's answers count no more
-                raise Lost("the partition has a new incarnation", sent=True)
-            if self._clock.monotonic_ms() > self._trusted_until_ms:
-                raise Lost("the ledger cannot be reached to see whether the partition is still the same", sent=True)
-            if reply.seq_before >= self.seq:
-                return reply
-            raise Fenced  # the shard forgot what this engine has acknowledged
-        except Fenced:
-            self._why = f"partition {self.ref.partition} of {self._sku!r} is fenced; `hotsku audit` says more"
-            self._board.fenced(FencedReport(ref=self.ref, incarnation=incarnation, acknowledged_seq=self.seq))
+            return await self._incarnation.call(
+                lambda incarnation: self._shard.deduct(self.ref, incarnation, deadline_ms, batch.take, batch.orders)
+            )
         except Lost as lost:
-            self._why = f"{lost}; try again"
             if lost.sent:
-                for request in batch:
+                for request in batch.requests:
                     request.unknown_until_ms = deadline_ms + self._timing.margin_ms
-        except Stale:
-            await self._follow_incarnation()
         except Late as late:
             server.clock.observe(late.now_ms)
+        except (Fenced, Stale):
+            pass  # it may be ready by the next attempt
         return None
 
-    async def _follow_incarnation(self) -> None:
-        with suppress(BackendUnavailable):  # then the next attempt is stale as well, and asks again
-            self.trust(*await self._current_incarnation(self.ref))
-
-    async def _pause(self, batch: list[Request], orders: bytes) -> tuple[list[Request], bytes]:
+    async def _pause(self, batch: "_Batch") -> "_Batch":
         """Wait a moment before the batch is sent again. Gives back what still has patience."""
-        self._resume.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_RETRY_INTERVAL_S):
-                await self._resume.wait()
+        await self._incarnation.pause()
         before_ms = self._clock.monotonic_ms() - self._timing.patience_ms
-        waiting = [request for request in batch if request.since_ms >= before_ms]
-        if len(waiting) == len(batch):
-            return batch, orders
-        for request in batch:
+        waiting = [request for request in batch.requests if request.since_ms >= before_ms]
+        if len(waiting) == len(batch.requests):
+            return batch
+        for request in batch.requests:
             if request.since_ms < before_ms:
-                self._give_up(request, BackendUnavailable(self._why))
-        return waiting, _pack(waiting)
+                self._give_up(request, BackendUnavailable(self._incarnation.why))
+        return _batch(waiting, take=batch.take, parked=batch.parked)
 
     # --- answers ---
 
@@ -230,14 +217,16 @@ class PartitionPath:
         self._note(reply)
         dry: list[Request] = []
         records = iter(reply.records)
+        proof, seq = Proof(self._incarnation.number, reply.now_ms, self._sign), reply.seq_before
+        sku, partition = self._sku, self.ref.partition
         for request, code in zip(batch, reply.codes, strict=True):
             if code == "A":
-                request.accepted(self._sku, self.ref.partition, replayed=False)
+                seq += 1
+                request.accepted(sku, partition, seq, proof)
             elif code == "R":
-                next(records)
-                request.accepted(self._sku, self.ref.partition, replayed=True)
+                self._repeat(request, parse_record(next(records)), reply.now_ms)
             elif code == "X":
-                request.fail(_conflict(request, next(records)))
+                request.fail(_conflict(request, parse_record(next(records))))
             elif request.unknown_until_ms >= reply.now_ms:
                 dry.append(request)  # not final: an earlier attempt may still sell
             else:
@@ -249,15 +238,27 @@ class PartitionPath:
         self._park(dry, parked=parked)
 
     def _note(self, reply: BatchReply) -> None:
-        accepted = reply.codes.count("A")
         self.left = reply.left_a + reply.left_b
-        self.seq = reply.seq_before + accepted
-        if self.seq // self._relay_max_events > reply.seq_before // self._relay_max_events:
-            self._board.counted(self.ref)
+        self._incarnation.acknowledge(reply.seq_before, reply.codes.count("A"))
         if reply.refill:
             self._board.refill(
-                Refill(ref=self.ref, incarnation=self._incarnation, taken=reply.taken, at_ms=reply.now_ms)
+                Refill(ref=self.ref, incarnation=self._incarnation.number, taken=reply.taken, at_ms=reply.now_ms)
             )
+
+    def _repeat(self, request: Request, record: OrderRecord, now_ms: int) -> None:
+        request.answer(
+            told(
+                record,
+                birth_outcome(record),
+                sku=self._sku,
+                order_id=request.order_id,
+                buyer_id=request.buyer_id,
+                partition=self.ref.partition,
+                now_ms=now_ms,
+                sign=self._sign,
+                replayed=True,
+            )
+        )
 
     def _say_no(self, request: Request, code: str) -> None:
         if code in _REFUSALS:
@@ -289,7 +290,7 @@ class PartitionPath:
             self._board.served(self.ref)
 
     def _ask(self, number: int, now_ms: float) -> Ask | None:
-        return self._parking.ask(self.ref, self._incarnation, self.left, number, now_ms)
+        return self._parking.ask(self.ref, self._incarnation.number, self.left, number, now_ms)
 
     def _refuse(self, request: Request, available: int) -> None:
         outcome = Outcome.INSUFFICIENT if available else Outcome.SOLD_OUT
@@ -301,10 +302,24 @@ class PartitionPath:
         request.fail(error)
 
 
-def _pack(batch: list[Request]) -> bytes:
-    return _encode([value for request in batch for value in (request.field, request.quantity)])
+class _Batch(Struct, frozen=True):
+    """Requests of one call. `orders` is what the shard is sent; `parked` that they have waited for stock, and go back
+    to the front where there is none; not to `take` is to answer from the records only."""
+
+    requests: list[Request]
+    orders: bytes
+    take: bool
+    parked: bool
 
 
-def _conflict(request: Request, record: bytes) -> IdempotencyConflict:
-    first = record.split(b":")[1].decode()
-    return IdempotencyConflict(f"the order {request.order_id!r} was accepted with quantity {first}; it stands")
+def _batch(requests: list[Request], *, take: bool, parked: bool) -> _Batch:
+    values = [value for request in requests for value in (request.field, request.terms or request.quantity)]
+    return _Batch(requests, _encode(values), take, parked)
+
+
+def _conflict(request: Request, record: OrderRecord) -> IdempotencyConflict:
+    how = "held" if record.held else "accepted"
+    return IdempotencyConflict(
+        f"the order {request.order_id!r} was {how} with quantity {record.quantity}; it stands",
+        "order_id" if record.quantity == request.quantity else "quantity",
+    )

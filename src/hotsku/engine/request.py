@@ -5,8 +5,15 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from hotsku.domain.deduction import Deduction, OrderState, Outcome
+from hotsku.domain.deduction import Deduction, OrderState, Outcome, Proof
+from hotsku.domain.times import from_ms
 from hotsku.errors import HotSKUError
+from hotsku.ports import Step
+
+# Looked up once: every order's answer passes here, and an enum finds its members slowly.
+_ACCEPTED = Outcome.ACCEPTED
+_CONFIRMED = OrderState.CONFIRMED
+_Future = asyncio.Future
 
 
 class Bulk:
@@ -57,24 +64,18 @@ class Listener:
             self._hear(answer)
 
 
-class Request(Struct, gc=False, eq=False):
-    """One order that waits for its answer.
+class Waiting(Struct, gc=False, eq=False):
+    """Somebody who waits for the answer about one order.
 
-    `since_ms` is when it came (monotonic). `unknown_until_ms` is the shard's clock up to which an earlier attempt,
-    whose connection broke, may still be carried out: until the shard has answered after that, a no is not final, for
-    that attempt may have sold. 0: there is none. `told_no` is the number of the first `Needs` that told the workers
-    that it waits.
+    `since_ms` is when the request came (monotonic), `index` its place in a call that has many.
     """
 
     field: str
     order_id: str
     buyer_id: str
-    quantity: int
     future: "asyncio.Future[Deduction] | Bulk | Listener"
     since_ms: float
-    index: int = 0
-    unknown_until_ms: int = 0
-    told_no: int = 0
+    index: int
 
     @property
     def abandoned(self) -> bool:
@@ -83,10 +84,11 @@ class Request(Struct, gc=False, eq=False):
 
     def answer(self, deduction: Deduction) -> None:
         """Tell the caller; one that has gone is not told."""
-        if not isinstance(self.future, asyncio.Future):
-            self.future.put(self.index, deduction)
-        elif not self.future.done():
-            self.future.set_result(deduction)
+        future = self.future
+        if not isinstance(future, _Future):
+            future.put(self.index, deduction)
+        elif not future.done():
+            future.set_result(deduction)
 
     def fail(self, error: HotSKUError) -> None:
         """Tell the caller of a fault."""
@@ -95,21 +97,70 @@ class Request(Struct, gc=False, eq=False):
         elif not self.future.done():
             self.future.set_exception(error)
 
-    def accepted(self, sku: str, partition: int, *, replayed: bool) -> None:
+
+class Terms(Struct, frozen=True, gc=False, array_like=True):
+    """What an order has beyond its quantity, as deduct.lua takes it. `ttl_ms` 0 is a deduction, more is a hold that
+    lasts so long; `cart` is 1 for a cart's line."""
+
+    quantity: int
+    metadata: str = ""
+    ttl_ms: int = 0
+    cart: int = 0
+
+
+class Request(Waiting, gc=False, eq=False):
+    """One order that waits for its answer.
+
+    `terms` is None for a plain deduction. `unknown_until_ms` is the shard's clock up to which an earlier attempt,
+    whose connection broke, may still be carried out: until the shard has answered after that, a no is not final, for
+    that attempt may have sold. 0: there is none. `told_no` is the number of the first `Needs` that told the workers
+    that it waits.
+    """
+
+    quantity: int
+    terms: Terms | None = None
+    unknown_until_ms: int = 0
+    told_no: int = 0
+
+    def accepted(self, sku: str, partition: int, seq: int, proof: Proof) -> None:
+        """It was accepted now, as event `seq`."""
+        if self.terms is not None:
+            self._accepted_on(self.terms, sku, partition, seq, proof)
+            return
         self.answer(
             Deduction(
-                outcome=Outcome.ACCEPTED,
-                state=OrderState.CONFIRMED,
-                replayed=replayed,
+                outcome=_ACCEPTED,
+                state=_CONFIRMED,
                 sku=sku,
                 order_id=self.order_id,
                 buyer_id=self.buyer_id,
                 quantity=self.quantity,
                 partition=partition,
+                seq=seq,
+                proof=proof,
+            )
+        )
+
+    def _accepted_on(self, terms: Terms, sku: str, partition: int, seq: int, proof: Proof) -> None:
+        held = terms.ttl_ms > 0
+        self.answer(
+            Deduction(
+                outcome=Outcome.HELD if held else Outcome.ACCEPTED,
+                state=OrderState.HELD if held else OrderState.CONFIRMED,
+                sku=sku,
+                order_id=self.order_id,
+                buyer_id=self.buyer_id,
+                quantity=self.quantity,
+                partition=partition,
+                expires_at=from_ms(proof.at_ms + terms.ttl_ms) if held else None,
+                metadata=terms.metadata,
+                seq=seq,
+                proof=proof,
             )
         )
 
     def refused(self, sku: str, partition: int, outcome: Outcome, available: int | None = None) -> None:
+        """It was not accepted, as may be expected."""
         self.answer(
             Deduction(
                 outcome=outcome,
@@ -121,3 +172,11 @@ class Request(Struct, gc=False, eq=False):
                 available=available,
             )
         )
+
+
+class StepRequest(Waiting, gc=False, eq=False):
+    """One step of an order that waits for its answer. `unknown` is true when a call that had it was sent and never
+    answered: it may have been taken."""
+
+    step: Step
+    unknown: bool = False

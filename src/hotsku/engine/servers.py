@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from hotsku.domain.events import PartitionRef
+from hotsku.engine.batch_sizes import BatchSizes
 from hotsku.engine.rounds import Rounds
 from hotsku.engine.shard_clock import ShardClock
 from hotsku.ports import Clock, Lost, Shard
@@ -18,12 +19,18 @@ class Server(Struct, frozen=True):
 
 
 class Servers:
-    """The servers by their names. A partition is on one of them, and may move."""
+    """The servers by their names. A partition is on one of them, and may move.
+
+    Attributes:
+        order_batches, step_batches: the sizes of the batches that they decided.
+    """
 
     def __init__(self, shard: Shard, clock: Clock) -> None:
         self._shard = shard
         self._clock = clock
         self._by_name: dict[str, Server] = {}
+        self.order_batches = BatchSizes()
+        self.step_batches = BatchSizes()
 
     def of(self, ref: PartitionRef) -> Server:
         """The server that has the partition now.

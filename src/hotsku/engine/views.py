@@ -1,21 +1,20 @@
-"""What the inventory tells of items and partitions."""
+"""What the inventory tells of items, their partitions, and what happened to an order."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 
+from hotsku.domain.events import EventKind
 from hotsku.domain.item import Item, Routing, Standing
-from hotsku.errors import InvalidRequest
-from hotsku.ports import PartitionRow, PartitionStatus
-
-# Shards have 0 for "no limit", so that a sale cannot open or close then.
-_EPOCH = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+from hotsku.domain.times import from_ms, time_of
+from hotsku.ports import EventRow, PartitionRow, PartitionStatus
 
 
 class ItemView(Struct, frozen=True, kw_only=True):
     """An item and its figures: total = pool + preallocated + held + sold; actual = pool + preallocated, as the ledger
     knows it; `available` is what the shards and the pool could sell now. `quarantined` units are pre-allocated: they
-    wait because a shard that was lost may have sold them."""
+    wait because a shard that was lost may have sold them. `held` units wait for payment. `state`: "open", "sold_out",
+    "not_open" (before `opens_at`), "paused", or "closed"."""
 
     sku: str
     total: int
@@ -66,6 +65,20 @@ class PartitionView(Struct, frozen=True, kw_only=True):
     lag: int
 
 
+class OrderEvent(Struct, frozen=True, kw_only=True):
+    """One event of an order's life. `quantity` is the order's units; of `refunded`, those that this step gave back.
+    `expires_at` is there where the event set a hold's time; of `held` it is the last that the order had."""
+
+    kind: EventKind
+    quantity: int
+    at: datetime
+    expires_at: datetime | None
+    payment_ref: str | None
+    partition: int
+    incarnation: int
+    seq: int
+
+
 def item_view(item: Item, standing: Standing, statuses: list[PartitionStatus], now_ms: int) -> ItemView:
     """Put an item's figures together.
 
@@ -81,7 +94,7 @@ def item_view(item: Item, standing: Standing, statuses: list[PartitionStatus], n
         pool=standing.pool,
         preallocated=standing.preallocated,
         actual=standing.actual,
-        held=0,
+        held=standing.held,
         sold=standing.sold,
         available=available,
         quarantined=standing.quarantined,
@@ -92,7 +105,7 @@ def item_view(item: Item, standing: Standing, statuses: list[PartitionStatus], n
         closes_at=from_ms(spec.closes_at_ms),
         hold_ttl=timedelta(milliseconds=spec.hold_ttl_ms),
         refund_restores_limit=spec.refund_restores_limit,
-        state=_item_state(item, available, now_ms),
+        state=_item_state(item, standing, available, now_ms),
     )
 
 
@@ -121,29 +134,28 @@ def partition_view(sku: str, row: PartitionRow, known: PartitionStatus | None, p
     )
 
 
-def to_ms(field: str, value: datetime | None) -> int | None:
-    """Milliseconds since the epoch of a timezone-aware time.
-
-    Raises:
-        InvalidRequest: `value` is naive, not after 1970, or no time at all.
-    """
-    if value is None:
-        return None
-    if type(value) is not datetime or value.utcoffset() is None or value <= _EPOCH:
-        raise InvalidRequest(field, "a timezone-aware datetime after 1970")
-    return int(value.timestamp() * 1000)
-
-
-def from_ms(value: int | None) -> datetime | None:
-    """The time in UTC."""
-    return None if value is None else datetime.fromtimestamp(value / 1000, UTC)
+def order_event(row: EventRow) -> OrderEvent:
+    """One event, as the ledger has it."""
+    return OrderEvent(
+        kind=EventKind(row.kind),
+        quantity=row.quantity,
+        at=time_of(row.at_ms),
+        expires_at=from_ms(row.expires_at_ms),
+        payment_ref=row.payment_ref or None,
+        partition=row.partition,
+        incarnation=row.incarnation,
+        seq=row.seq,
+    )
 
 
-def _item_state(item: Item, available: int, now_ms: int) -> str:
-    if item.spec.opens_at_ms is not None and now_ms < item.spec.opens_at_ms:
-        return "not_open"
-    if item.spec.closes_at_ms is not None and now_ms >= item.spec.closes_at_ms:
+def _item_state(item: Item, standing: Standing, available: int, now_ms: int) -> str:
+    spec = item.spec
+    if standing.state == "closed" or (spec.closes_at_ms is not None and now_ms >= spec.closes_at_ms):
         return "closed"
+    if standing.state == "paused":
+        return "paused"
+    if spec.opens_at_ms is not None and now_ms < spec.opens_at_ms:
+        return "not_open"
     return "open" if available else "sold_out"
 
 

@@ -1,7 +1,7 @@
 """The interface that every rung of the ladder implements."""
 
 from enum import StrEnum
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -41,9 +41,6 @@ class Strategy(Protocol):
     An order is identified by (`buyer_id`, `order_id`) within its item. Any number of callers may call at once, from one
     event loop. Faults are those of `hotsku.errors`.
     """
-
-    releases: ClassVar[bool]
-    """Whether `release` is there."""
 
     async def open(self) -> None:
         """Connect, and make what is missing (tables, keys)."""

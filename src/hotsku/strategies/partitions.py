@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import ClassVar
 
-from hotsku.domain.deduction import Outcome
+from hotsku.domain.deduction import OrderState, Outcome
 from hotsku.engine.inventory import Inventory
-from hotsku.errors import HotSKUError, InvalidRequest
+from hotsku.errors import HotSKUError
 from hotsku.strategies.base import Answer, Count
 
 _ANSWERS = {Outcome.SOLD_OUT: Answer.SOLD_OUT, Outcome.INSUFFICIENT: Answer.INSUFFICIENT}
@@ -19,8 +18,6 @@ class Partitions:
         connect: opens the inventory, for example `lambda: hotsku.connect(shard_url=…)`.
         partitions: of every item that it creates; None: as many as HotSKU chooses.
     """
-
-    releases: ClassVar[bool] = False
 
     def __init__(
         self, connect: Callable[[], AbstractAsyncContextManager[Inventory]], partitions: int | None = None
@@ -48,6 +45,8 @@ class Partitions:
         """Sell to an order."""
         deduction = await self._inventory.deduct(sku, quantity, order_id=order_id, buyer_id=buyer_id)
         if deduction.outcome is Outcome.ACCEPTED:
+            if deduction.state is OrderState.REFUNDED:
+                return Answer.RELEASED
             return Answer.REPLAYED if deduction.replayed else Answer.ACCEPTED
         answer = _ANSWERS.get(deduction.outcome)
         if answer is None:
@@ -55,8 +54,9 @@ class Partitions:
         return answer
 
     async def release(self, sku: str, order_id: str, buyer_id: str) -> bool:
-        """Not there yet: an inventory does not release."""
-        raise InvalidRequest("strategy", "one that releases; partitions does not yet")
+        """Refund the order. Its units are back in the pool, and can be sold, when the ledger has that."""
+        refund = await self._inventory.refund(sku, order_id=order_id, buyer_id=buyer_id)
+        return refund.outcome is Outcome.REFUNDED and not refund.replayed
 
     async def count(self, sku: str) -> Count:
         """What shards and pool could still sell; the rest is sold."""

@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from hotsku.domain.events import CorruptMessage, Message, decode_message
 from hotsku.log import get_logger
-from hotsku.ports import Applied, Broker, Delivery, Ledger, Signals, Work
+from hotsku.ports import Applied, Broker, Delivery, Ledger, News, Signals, Work
 from hotsku.workers.retrying import AWAY, Outage
 
 _log = get_logger("applier")
@@ -52,6 +52,8 @@ class Applier:
         await delivery.ack()
         if applied.status != "parked":
             self._signals.publish(Work(applied=[(message.ref, message.incarnation, applied.watermark)]))
+        if applied.returned:  # the pool has units again: nothing is known to be sold out
+            self._signals.publish(News(installed=[(message.ref, 0)]))
 
     async def _apply(self, message: Message) -> Applied:
         outage = Outage(self.name)

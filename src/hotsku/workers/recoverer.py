@@ -13,6 +13,7 @@ from hotsku.log import get_logger
 from hotsku.ports import (
     Clock,
     Durability,
+    Fenced,
     FencedReport,
     Ledger,
     Lost,
@@ -22,9 +23,10 @@ from hotsku.ports import (
     PartitionStatus,
     Shard,
     Signals,
+    Stale,
     Work,
 )
-from hotsku.stocking import latest, reachable
+from hotsku.stocking import configure_newest, latest, reachable
 from hotsku.workers.renewal import Renewal
 from hotsku.workers.retrying import repeat
 
@@ -208,6 +210,8 @@ class Recoverer:
                 await self._ledger.mark_fast(ref, row.incarnation)  # from here on only a seal proves a restart
             if await self._shard.arm(ref, row.incarnation, status.seq, memory):
                 self._say(row, status, verdict)
+                with suppress(Fenced, Stale):  # it may have missed a pause while it was away
+                    await configure_newest(self._ledger, self._shard, row)
                 return True
             if (await self._shard.status(ref)).armed:  # another recoverer was quicker
                 return True

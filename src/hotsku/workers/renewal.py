@@ -11,11 +11,26 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Literal
 
-from hotsku.domain.events import PartitionRef
+from hotsku.domain.deduction import OrderState
+from hotsku.domain.events import EventKind, PartitionRef
 from hotsku.domain.item import Item
+from hotsku.domain.order import OrderRecord
+from hotsku.domain.recovery import counted_units, held_at_least, is_forgotten
 from hotsku.domain.routing import order_field
 from hotsku.log import get_logger
-from hotsku.ports import Clock, DetailRow, Ledger, OrderRecord, PartitionRow, PartitionStatus, Shard, Signals, Work
+from hotsku.ports import (
+    Clock,
+    DetailRow,
+    Fenced,
+    Ledger,
+    PartitionRow,
+    PartitionStatus,
+    Shard,
+    Signals,
+    Stale,
+    Work,
+)
+from hotsku.stocking import configure_newest
 
 # As many as one call may bring.
 _PAGE = 1000
@@ -104,11 +119,16 @@ class Renewal:
             return False
         earlier, row = rows[-2:]
         keep_seq = _kept(earlier, await self._shard.status(ref))
-        answer = await self._shard.renew(ref, row.incarnation, item.spec, memory, keep_seq)
-        if answer == "rebuilding" and not await self._load(item, row, memory):
+        answer = await self._shard.renew(ref, row.incarnation, item, memory, keep_seq)
+        held_until_ms = max(each.quarantined_until_ms or 0 for each in rows)
+        if answer == "rebuilding" and not await self._load(item, row, memory, held_until_ms):
             return False
         if answer == "refused":
             return False
+        try:
+            await configure_newest(self._ledger, self._shard, row)
+        except (Fenced, Stale):
+            return False  # it has restarted meanwhile, or another recoverer is further
         await self._ledger.open_partition(ref, row.incarnation)
         _log.warning(
             "an incarnation has begun",
@@ -137,17 +157,28 @@ class Renewal:
         )
         return "broken"
 
-    async def _load(self, item: Item, row: PartitionRow, memory: str) -> bool:
+    async def _load(self, item: Item, row: PartitionRow, memory: str, held_until_ms: int) -> bool:
+        """Bring the orders back, and what their buyers have.
+
+        Args:
+            held_until_ms: a memory was lost: no hold ends before that.
+        """
+        now_ms = self._clock.now_ms()
         bought: Counter[str] = Counter()
         page: list[DetailRow] = []
         while page := await self._ledger.orders_of(row.ref, page[-1] if page else None, _PAGE):
-            orders = [(order_field(each.order_id, each.buyer_id), _record(each)) for each in page]
+            records = [(each, held_at_least(_record(each), held_until_ms)) for each in page]
+            orders = [
+                (order_field(each.order_id, each.buyer_id), record)
+                for each, record in records
+                if not is_forgotten(record, now_ms)
+            ]
             if not await self._shard.load(row.ref, row.incarnation, memory, orders, ()):
                 return False
             if item.spec.limit_per_buyer is not None:
-                for each in page:
-                    bought[each.buyer_id] += each.quantity
-        buyers = list(bought.items())
+                for each, record in records:
+                    bought[each.buyer_id] += counted_units(record, restores=item.spec.refund_restores_limit)
+        buyers = [(buyer, units) for buyer, units in bought.items() if units]
         for start in range(0, len(buyers), _PAGE):
             if not await self._shard.load(row.ref, row.incarnation, memory, (), buyers[start : start + _PAGE]):
                 return False
@@ -166,4 +197,21 @@ def _kept(earlier: PartitionRow, status: PartitionStatus) -> int | None:
 
 
 def _record(detail: DetailRow) -> OrderRecord:
-    return OrderRecord(detail.quantity, detail.incarnation, detail.seq, detail.created_at_ms)
+    """The order's record as the shard had it."""
+    return OrderRecord(
+        detail.quantity,
+        detail.incarnation,
+        detail.seq,
+        detail.created_at_ms,
+        held=detail.born == EventKind.HELD,
+        state=OrderState(detail.state),
+        paying=detail.paying,
+        cart=detail.cart,
+        expires_at_ms=detail.expires_at_ms,
+        refunded=detail.refunded,
+        step_incarnation=detail.step_incarnation,
+        step_seq=detail.step_seq,
+        step_at_ms=detail.step_at_ms,
+        payment_ref=detail.payment_ref,
+        metadata=detail.metadata,
+    )

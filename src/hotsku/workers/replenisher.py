@@ -118,6 +118,11 @@ class Replenisher:
         if await self._install_missing(scene):
             return  # what was missing may be what was asked for: the engines ask again if it was not
         now = self._clock.monotonic_ms()
+        if scene.standing.state == "closed":
+            if demand.needs(now):  # they missed that it is over
+                self._signals.publish(News(item_id=item.id, available=0, heard=heard))
+            demand.rest(now)
+            return
         needs = [need for need in demand.needs(now) if need.ref in scene.statuses]
         if needs:
             await self._serve(scene, demand, needs)

@@ -26,7 +26,6 @@ class SqlStrategy(ABC):
         prefix: of its tables' names.
     """
 
-    releases: ClassVar[bool] = True
     connections: ClassVar[int | None] = None  # fewer than usual, where that is better for it
 
     def __init__(self, database: Database, prefix: str) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import suppress
 from importlib.resources import files
-from typing import ClassVar
 
 import redis.asyncio
 from redis.exceptions import RedisError
@@ -28,8 +27,6 @@ class OneKey(Guarded):
     acknowledges before it is on disk dies with it: how much is its `appendfsync`, and then SQL's stock is not to be
     sold from, for it does not know what was sold. So an item whose keys are gone sells nothing.
     """
-
-    releases: ClassVar[bool] = True
 
     def __init__(self, database: Database, prefix: str, client: redis.asyncio.Redis) -> None:
         super().__init__(database, prefix)

@@ -1,0 +1,127 @@
+"""What an engine knows of a partition's incarnation, and the checks that every call under it passes.
+
+The orders and the steps of a partition travel in batches of their own, so that two may be in flight at once. What one
+reply says is therefore compared with what was known when its call was sent.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Protocol, TypeVar
+
+from hotsku.domain.events import PartitionRef
+from hotsku.engine.needs import NeedsBoard
+from hotsku.errors import BackendUnavailable
+from hotsku.ports import Clock, Fenced, FencedReport, Lost, Stale
+
+_RETRY_INTERVAL_S = 0.05
+
+
+class Reply(Protocol):
+    """The reply to a call that may have appended events."""
+
+    @property
+    def seq_before(self) -> int: ...
+
+
+R = TypeVar("R", bound=Reply)
+
+
+class KnownIncarnation:
+    """One partition's incarnation as this engine knows it.
+
+    Attributes:
+        number: the incarnation.
+        seq: the highest seq of it that the engine has acknowledged.
+        why: why the last call that failed did, for people.
+    """
+
+    def __init__(
+        self,
+        *,
+        ref: PartitionRef,
+        sku: str,
+        number: int,
+        clock: Clock,
+        board: NeedsBoard,
+        relay_max_events: int,
+        look_up: Callable[[PartitionRef], Awaitable[tuple[int, float]]],
+    ) -> None:
+        """
+        Args:
+            relay_max_events: the relay's count trigger.
+            look_up: reads a partition's incarnation in the ledger, and until when (monotonic) it may be believed.
+        """
+        self.ref = ref
+        self.number = number
+        self.seq = 0
+        self.why = "the shard is not ready; try again"
+        self._sku = sku
+        self._clock = clock
+        self._board = board
+        self._relay_max_events = relay_max_events
+        self._look_up = look_up
+        self._trusted_until_ms = 0.0
+        self._may_go_on = asyncio.Event()
+
+    def trust(self, number: int, until_ms: float) -> None:
+        """The ledger has this incarnation; it may be believed until then (monotonic)."""
+        if number > self.number:
+            self.number, self.seq = number, 0
+            self._trusted_until_ms = until_ms
+        elif number == self.number:
+            self._trusted_until_ms = max(self._trusted_until_ms, until_ms)
+
+    async def call(self, send: Callable[[int], Awaitable[R]]) -> R:
+        """Make a call under the incarnation, and return its reply if that counts.
+
+        Args:
+            send: makes the call, under the incarnation that it is given.
+
+        Raises:
+            Fenced: the shard decides nothing, or has forgotten what this engine acknowledged; the workers are told.
+            Stale: the incarnation was over; the next call names the new one.
+            Lost: the call may have been carried out, but its reply does not count, or never came.
+        """
+        number, acknowledged = self.number, self.seq
+        try:
+            return self._checked(await send(number), number, acknowledged)
+        except Fenced:
+            self.why = f"partition {self.ref.partition} of {self._sku!r} is fenced; `hotsku audit` says more"
+            seq = self.seq if number == self.number else acknowledged
+            self._board.fenced(FencedReport(ref=self.ref, incarnation=number, acknowledged_seq=seq))
+            raise
+        except Lost as lost:
+            self.why = f"{lost}; try again"
+            raise
+        except Stale:
+            with suppress(BackendUnavailable):  # then the next call is stale as well, and asks again
+                self.trust(*await self._look_up(self.ref))
+            raise
+
+    def rearmed(self) -> None:
+        """The partition may be called again."""
+        self._may_go_on.set()
+
+    async def pause(self) -> None:
+        """Wait a moment before the same call is made again, or until the partition may be called again."""
+        self._may_go_on.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RETRY_INTERVAL_S):
+                await self._may_go_on.wait()
+
+    def acknowledge(self, seq_before: int, events: int) -> None:
+        """A reply that counts, which appended so many events, is about to be told."""
+        seq = seq_before + events
+        self.seq = max(self.seq, seq)
+        if seq // self._relay_max_events > seq_before // self._relay_max_events:
+            self._board.counted(self.ref)
+
+    def _checked(self, reply: R, number: int, acknowledged: int) -> R:
+        if number != self.number:  # another began meanwhile: this one's answers count no more
+            raise Lost("the partition has a new incarnation", sent=True)
+        if self._clock.monotonic_ms() > self._trusted_until_ms:
+            raise Lost("the ledger cannot be reached to see whether the partition is still the same", sent=True)
+        if reply.seq_before < acknowledged:
+            raise Fenced
+        return reply

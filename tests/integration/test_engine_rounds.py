@@ -1,0 +1,92 @@
+"""Two rounds of batches under way at once: what they share is the connection, and nothing else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.support.engines import Bench, open_bench, outcomes
+from tests.support.proxy import Proxy, running_proxy
+from tests.support.servers import TestServer
+from tests.support.workers import until
+
+from hotsku import Deduction
+from hotsku.domain.routing import home
+from hotsku.engine.inventory import Inventory
+
+pytestmark = pytest.mark.anyio
+
+# The orders whose homes are the two partitions of the item.
+HERE, THERE = ([f"o-{n}" for n in range(100) if home(f"o-{n}", "", 2) == partition] for partition in (0, 1))
+
+
+@pytest.fixture
+async def bench(module_valkey: TestServer, tmp_path: Path) -> AsyncIterator[Bench]:
+    async with open_bench(module_valkey, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def proxy(module_valkey: TestServer) -> AsyncIterator[Proxy]:
+    async with running_proxy(module_valkey.socket, module_valkey.socket.with_name("r")) as made:
+        yield made
+
+
+async def _engine(bench: Bench) -> Inventory:
+    await bench.workers()
+    engine = await bench.engine(via=bench.server.socket.with_name("r"))
+    await engine.create_item("sku", 100, partitions=2)
+    await engine.deduct_many("sku", [])
+    return engine
+
+
+def _buy(engine: Inventory, order_id: str) -> "asyncio.Task[Deduction]":
+    return asyncio.create_task(engine.deduct("sku", 1, order_id=order_id))
+
+
+async def _two_under_way(engine: Inventory, proxy: Proxy) -> "list[asyncio.Task[Deduction]]":
+    """An order for each partition, sent and not answered: the server is paused."""
+    here = _buy(engine, HERE[0])
+    await until(lambda: proxy.calls == 1)
+    there = _buy(engine, THERE[0])
+    await until(lambda: proxy.calls == 2)
+    return [here, there]
+
+
+async def test_a_partition_sends_while_another_waits_for_its_reply(bench: Bench, proxy: Proxy) -> None:
+    engine = await _engine(bench)
+    client = bench.stack.shards.client
+    await client.client_pause(10_000, all=False)
+    buying = await _two_under_way(engine, proxy)
+    buying += [_buy(engine, order) for order in (HERE[1], HERE[2])]  # they wait for their partition's batch
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert proxy.calls == 2
+    await client.client_unpause()
+    assert outcomes(await asyncio.gather(*buying)) == {"accepted": 4}
+    assert proxy.calls == 3
+    await bench.settled("sku", 4)
+
+
+async def test_two_rounds_that_are_lost_together_sell_once(bench: Bench, proxy: Proxy) -> None:
+    engine = await _engine(bench)
+    proxy.faults.append("lose reply")
+    buying = [_buy(engine, order) for order in (HERE[0], THERE[0], HERE[1], THERE[1])]
+    answers = await asyncio.gather(*buying)
+    assert outcomes(answers) == {"accepted": 4}
+    assert answers[0].replayed  # its first reply was lost, and the other round with it
+    await bench.settled("sku", 4)
+
+
+async def test_closing_waits_for_both_rounds(bench: Bench, proxy: Proxy) -> None:
+    engine = await _engine(bench)
+    client = bench.stack.shards.client
+    await client.client_pause(10_000, all=False)
+    buying = await _two_under_way(engine, proxy)
+    closing = asyncio.create_task(engine.close())
+    await asyncio.sleep(0)
+    await client.client_unpause()
+    await closing
+    assert [answer.done() for answer in buying] == [True, True]
+    assert outcomes(await asyncio.gather(*buying)) == {"accepted": 2}
+    await bench.settled("sku", 2)
