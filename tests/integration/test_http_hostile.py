@@ -16,7 +16,7 @@ from itertools import repeat
 import httpx
 import pytest
 from tests.support.folder_processes import eventually
-from tests.support.gateway import Gateway, Raw, order, running_gateway
+from tests.support.gateway import Gateway, Raw, order, post, running_gateway
 from tests.support.servers import TestServer
 
 _DEADLINE = {"HOTSKU_HTTP_DEADLINE_MS": "500", "HOTSKU_HTTP_MAX_IN_FLIGHT": "4", "HOTSKU_HTTP_MAX_WAITING": "2"}
@@ -233,6 +233,32 @@ def test_beyond_the_bounds_nobody_waits(gateway: Gateway, http: httpx.Client, mo
         for _ in range(2):
             assert sells(http, f"bound-{number}")
     assert http.get("/healthz").status_code == 200
+
+
+def test_holds_and_steps_that_nobody_decides_are_pending_and_done_once(
+    gateway: Gateway, http: httpx.Client, module_valkey: TestServer
+) -> None:
+    path = "/v1/items/a/orders/paid"
+    assert http.post("/v1/items/a/reservations", json={"order_id": "paid", "ttl_s": 600}).status_code == 201
+    requests = (
+        (f"{path}/confirm", '{"payment_ref":"p-1"}'),
+        (f"{path}/%63onfirm", '{"payment_ref":"p-1"}'),
+        ("/v1/items/a/reservations", '{"order_id":"unsure","ttl_s":600}'),
+    )
+    with ExitStack() as exits:
+        connections = [exits.enter_context(gateway.connect()) for _ in requests]
+        with stopped(module_valkey):
+            for connection, request in zip(connections, requests, strict=True):
+                connection.send(post(*request))
+            answers = [connection.answer() for connection in connections]
+    assert {(answer.status, answer.json["outcome"]) for answer in answers} == {(202, "pending")}
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
+    confirmed = http.post(f"{path}/confirm", json={"payment_ref": "p-1"})
+    assert (confirmed.status_code, confirmed.json()["state"]) == (200, "confirmed")
+    assert http.post("/v1/items/a/reservations", json={"order_id": "unsure", "ttl_s": 600}).status_code in (200, 201)
+    eventually(lambda: len(http.get(f"{path}/history").json().get("events", [])) == 2, "it is written")
+    kinds = [event["kind"] for event in http.get(f"{path}/history").json()["events"]]
+    assert kinds == ["held", "confirmed"]
 
 
 def test_readiness_names_what_is_away(http: httpx.Client, module_valkey: TestServer) -> None:

@@ -24,6 +24,9 @@ def gateway() -> Iterator[Gateway]:
             for sku in ("0", "a"):
                 assert http.post("/v1/items", json={"sku": sku, "total": 1_000_000}).status_code == 201
             assert http.post("/v1/items/a/deductions", json={"order_id": "0"}).status_code == 201
+            assert http.post("/v1/items/0/reservations", json={"order_id": "0"}).status_code == 201
+            cart = {"order_id": "a", "lines": [{"sku": "a"}]}
+            assert http.post("/v1/carts", json=cart).status_code == 201
         yield running
         assert running.stop().status == 0
 
@@ -39,11 +42,11 @@ def test_every_answer_is_documented(gateway: Gateway, tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=160,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "11 selected / 11 total" in done.stdout
+    assert "27 selected / 27 total" in done.stdout
     with gateway.client(headers=_KEY) as http:
         assert http.get("/v1/audit").json()["ok"]
         assert 'status="500"' not in http.get("/metrics").text

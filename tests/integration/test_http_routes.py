@@ -6,8 +6,7 @@ import httpx
 import pytest
 from tests.support.folder_processes import Folder, embedded_folder, eventually
 from tests.support.gateway import Gateway, order, running_gateway
-
-PROBLEM = "application/problem+json"
+from tests.support.problems import no
 
 
 @pytest.fixture(scope="module")
@@ -45,23 +44,15 @@ def deduct(http: httpx.Client, sku: str, order_id: str, quantity: int = 1, buyer
     return http.post(f"/v1/items/{sku}/deductions", json=body)
 
 
-def no(response: httpx.Response, status: int) -> dict[str, object]:
-    """A problem document with this status."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == PROBLEM
-    body: dict[str, object] = response.json()
-    assert body["status"] == status
-    assert {"type", "title", "detail"} <= body.keys()
-    return body
-
-
 # --- orders ---
 
 
 def test_an_order_and_the_same_again(http: httpx.Client) -> None:
     first = deduct(http, "sneaker", "o-1", 2, "u-1")
     assert first.status_code == 201
-    sold = {"sku": "sneaker", "order_id": "o-1", "buyer_id": "u-1", "quantity": 2}
+    receipt = first.json()["receipt"]
+    sold = {"sku": "sneaker", "order_id": "o-1", "buyer_id": "u-1", "quantity": 2, "receipt": receipt}
+    assert receipt
     assert first.json() == {"outcome": "accepted", "state": "confirmed", "replayed": False, **sold}
     again = deduct(http, "sneaker", "o-1", 2, "u-1")
     assert again.status_code == 200
@@ -151,6 +142,8 @@ def test_a_batch(http: httpx.Client) -> None:
     assert body["counts"] == {"accepted": 20, "insufficient": 1}
     assert [answer["order_id"] for answer in body["answers"]][-2:] == ["b-19", "b-big"]
     assert body["answers"][-1]["available"] > 0
+    single = http.get("/v1/items/sneaker/orders/b-0", params={"buyer_id": "u"}).json()
+    assert (body["answers"][0]["state"], body["answers"][0]["receipt"]) == ("confirmed", single["receipt"])
     again = [*orders, {"order_id": "b-0", "buyer_id": "u", "quantity": 5}]
     body = http.post(path, json={"orders": again}).json()
     assert body["counts"] == {"replayed": 20, "conflict": 1}
@@ -200,6 +193,7 @@ def test_figures_partitions_and_the_audit(http: httpx.Client) -> None:
     assert item["total"] == item["pool"] + item["preallocated"] + item["held"] + item["sold"]
     registry = http.get("/v1/items/sneaker/partitions").json()
     assert [partition["partition"] for partition in registry["partitions"]] == [0, 1, 2, 3]
+    assert {partition["shard"] for partition in registry["partitions"]} == {"1"}  # never where it is
     for path in ("/v1/audit", "/v1/audit?sku=sneaker"):
         report = http.get(path).json()
         assert (report["ok"], report["problems"]) == (True, [])
@@ -231,6 +225,8 @@ def test_wrong_methods_and_paths(http: httpx.Client) -> None:
         ("DELETE", "/v1/items/sneaker/orders/o-1", "GET"),
         ("PUT", "/v1/items/sneaker", "GET"),
         ("POST", "/healthz", "GET"),
+        ("GET", "/v1/items/sneaker/reservations", "POST"),
+        ("POST", "/v1/items/sneaker/orders/o-1/history", "GET"),
     ):
         refused = http.request(method, path)
         assert no(refused, 405)
@@ -271,11 +267,19 @@ def test_metrics_tell_what_happened(http: httpx.Client) -> None:
     assert 'hotsku_http_requests_total{label="replayed",route="/v1/items/{sku}/deductions",status="200"}' in text
     assert 'hotsku_item_available{sku="measured"} 0.0' in text
     assert 'hotsku_partition_bucket{bucket="a",partition="0",role=' in text
+    assert 'hotsku_item_held{sku="measured"} 0.0' in text
+    assert 'hotsku_batch_requests_bucket{le="1",of="orders"}' in text
+    batches = (float(line.split()[-1]) for line in text.splitlines() if line.startswith("hotsku_batch_requests_sum"))
+    assert sum(batches) >= 4
     assert "/v1/items/measured/nothing" not in text  # a path is no label: there is no end of them
     assert "m-1" not in text
     openmetrics = http.get("/metrics", headers={"Accept": "application/openmetrics-text"})
     assert openmetrics.text.endswith("# EOF\n")
     eventually(lambda: 'hotsku_item_sold{sku="measured"} 2.0' in http.get("/metrics").text, "the ledger has both")
+    # The worker is a process of its own; the gateway tells of it, too.
+    eventually(lambda: 'hotsku_relay_lag_events{sku="measured"} 0.0' in http.get("/metrics").text, "the relay is done")
+    applied = 'hotsku_applier_messages_total{result="applied"}'
+    eventually(lambda: applied in http.get("/metrics").text, "the applier has counted")
 
 
 def test_the_fast_lane_and_the_other_way_say_the_same(gateway: Gateway, http: httpx.Client) -> None:

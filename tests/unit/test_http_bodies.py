@@ -5,9 +5,25 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct
 
 from hotsku.errors import InvalidRequest
-from hotsku.http.bodies import BATCH, DEDUCTION, ITEM, MAX_BATCH
+from hotsku.http.bodies import (
+    BATCH,
+    BEGIN_PAYMENT,
+    CART,
+    CONFIRM,
+    DEDUCTION,
+    EMPTY,
+    EXTEND,
+    ITEM,
+    MAX_BATCH,
+    REFUND,
+    RELEASE,
+    RESERVATION,
+    RESTOCK,
+)
+from hotsku.http.strict_json import Body
 
 
 @pytest.mark.parametrize(
@@ -60,7 +76,8 @@ def test_what_is_refused_and_which_field_is_named(body: str | bytes, field: str)
         ('{"orders": []}', "orders"),
         ('{"orders": [{}]}', "orders[0].order_id"),
         ('{"orders": [{"order_id": "o"}, {"order_id": "p", "quantity": 1.0}]}', "orders[1].quantity"),
-        ('{"orders": [{"order_id": "o", "metadata": ""}]}', "orders[0].metadata"),
+        ('{"orders": [{"order_id": "o", "metadata": 1}]}', "orders[0].metadata"),
+        ('{"orders": [{"order_id": "o", "ttl_s": 1}]}', "orders[0].ttl_s"),
         ('{"orders": [{"order_id": "o", "order_id": "o"}]}', "order_id"),
         ('{"orders": [{"order_id": "o"}], "orders": [{"order_id": "o"}]}', "orders"),
         ('{"orders": [{"order_id": "o"}], "sku": "a"}', "sku"),
@@ -91,6 +108,49 @@ def test_what_is_refused_of_an_item(more: dict[str, object], field: str) -> None
     with pytest.raises(InvalidRequest) as caught:
         ITEM.read(json.dumps({"sku": "a", "total": 1} | more).encode())
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "field"),
+    [
+        (DEDUCTION, '{"order_id": "o", "ttl_s": 1}', "ttl_s"),
+        (DEDUCTION, '{"order_id": "o", "metadata": 1}', "metadata"),
+        (DEDUCTION, '{"order_id": "o", "metadata": "%s"}' % ("x" * 257), "metadata"),
+        (RESERVATION, '{"order_id": "o", "ttl_s": 0}', "ttl_s"),
+        (RESERVATION, '{"order_id": "o", "ttl_s": 1.0}', "ttl_s"),
+        (RESERVATION, '{"order_id": "o", "ttl_s": 100000000}', "ttl_s"),
+        (RESERVATION, '{"order_id": "o", "ttl_s": "PT1M"}', "ttl_s"),
+        (CONFIRM, '{"payment_ref": 7}', "payment_ref"),
+        (CONFIRM, '{"payment_ref": "p", "payment_ref": "q"}', "payment_ref"),
+        (CONFIRM, '{"order_id": "o"}', "order_id"),
+        (RELEASE, '{"payment_ref": "p"}', "payment_ref"),
+        (RELEASE, "[]", "body"),
+        (BEGIN_PAYMENT, '{"ttl_s": true}', "ttl_s"),
+        (EXTEND, "{}", "ttl_s"),
+        (EXTEND, "", "body"),
+        (EXTEND, '{"ttl_s": null}', "ttl_s"),
+        (REFUND, '{"quantity": 0}', "quantity"),
+        (REFUND, '{"quantity": 1, "units": 1}', "units"),
+        (CART, '{"order_id": "o"}', "lines"),
+        (CART, '{"order_id": "o", "lines": []}', "lines"),
+        (CART, '{"order_id": "o", "lines": [{"sku": "a", "quantity": 1.0}]}', "lines[0].quantity"),
+        (CART, '{"order_id": "o", "lines": [{"sku": "a", "price": 1}]}', "lines[0].price"),
+        (CART, '{"order_id": "o", "lines": [{"quantity": 1}]}', "lines[0].sku"),
+        (RESTOCK, '{"quantity": 1}', "adjustment_id"),
+        (RESTOCK, '{"adjustment_id": "a", "quantity": 1000000001}', "quantity"),
+        (EMPTY, '{"reason": "late"}', "reason"),
+        (EMPTY, "null", "body"),
+    ],
+)
+def test_what_is_refused_of_the_other_bodies(kind: Body[Struct], body: str, field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        kind.read(body.encode())
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("kind", [CONFIRM, RELEASE, BEGIN_PAYMENT, REFUND, EMPTY])
+def test_a_body_of_which_nothing_is_needed_may_be_left_out(kind: Body[Struct]) -> None:
+    assert kind.read(b"") == kind.read(b"{}")
 
 
 def test_what_a_field_may_hold_though_it_looks_like_a_key() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from tests.support.listening import HandClock
 
+from hotsku.engine.batch_sizes import BOUNDS, BatchSizes
+from hotsku.engine.partition import MAX_BATCH
 from hotsku.errors import InvalidSettings, Overloaded
 from hotsku.http.answers import encode
 from hotsku.http.counters import LATENCY_BOUNDS_MS, Counters, CountersFolder
@@ -179,6 +181,21 @@ def test_an_idempotency_key_may_be_quoted(given: bytes, key: str) -> None:
     assert read_head("", [(b"idempotency-key", given)]).idempotency_key == key
 
 
+def sizes(*batches: int) -> BatchSizes:
+    made = BatchSizes()
+    for size in batches:
+        made.note(size)
+    return made
+
+
+def test_a_batch_is_counted_under_the_first_bound_that_holds_it() -> None:
+    counted = sizes(1, 2, 3, 4, 5, 512, 513, MAX_BATCH)
+    assert [count for bound, count in zip(BOUNDS, counted.counts, strict=True) if bound in (1, 2, 4, 8)] == [1, 1, 2, 1]
+    assert counted.counts[-2:] == [1, 2]
+    assert counted.requests == 1 + 2 + 3 + 4 + 5 + 512 + 513 + MAX_BATCH
+    assert (counted.take().requests, counted.take(), sum(counted.counts)) == (1_040 + MAX_BATCH, BatchSizes(), 0)
+
+
 def test_counters_are_added_over_processes_and_never_fall(tmp_path: Path) -> None:
     mine, theirs = Counters(), Counters()
     folders = CountersFolder(tmp_path, 0, mine), CountersFolder(tmp_path, 1, theirs)
@@ -186,17 +203,19 @@ def test_counters_are_added_over_processes_and_never_fall(tmp_path: Path) -> Non
         counters.route("r").note(201, "accepted", 3.0)
         counters.order("accepted")
         counters.levels["in_flight"] = 2
+        counters.add_batches({"orders": sizes(1, 3)})
     folders[1].write()
     theirs.order("accepted")
     total = folders[0].of_all()
     assert total.routes["r"].answered == {(201, "accepted"): 2}
     assert (total.orders, total.levels) == ({"accepted": 2}, {"in_flight": 4})
     assert sum(total.routes["r"].latency.counts) == 2
+    assert total.batches == {"orders": sizes(1, 3, 1, 3)}
     # A successor goes on from there, with levels of its own.
     successor = Counters()
     CountersFolder(tmp_path, 1, successor)
     assert encode(successor.orders) == b'{"accepted":1}'
-    assert successor.levels == {}
+    assert (successor.levels, successor.batches) == ({}, {"orders": sizes(1, 3)})
     (tmp_path / "1.counters").write_bytes(b"half")
     assert folders[0].of_all().orders == {"accepted": 1}
 

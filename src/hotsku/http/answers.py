@@ -9,7 +9,7 @@ from http import HTTPStatus
 import msgspec
 from msgspec import Struct
 
-from hotsku.domain.deduction import Deduction, OrderState, Outcome
+from hotsku.domain.deduction import OrderState, Outcome
 from hotsku.errors import (
     BackendUnavailable,
     HotSKUError,
@@ -41,18 +41,6 @@ class Answer(Struct, frozen=True, gc=False):
     headers: Headers = ()
 
 
-class OrderAnswer(Struct, frozen=True, gc=False, omit_defaults=True):
-    """An order that was accepted. `replayed` is true when an earlier request decided it."""
-
-    outcome: Outcome
-    replayed: bool
-    sku: str
-    order_id: str
-    buyer_id: str
-    quantity: int
-    state: OrderState | None = None
-
-
 class PendingAnswer(Struct, frozen=True):
     """Nobody knows yet whether the order was accepted. Send the same request again: it is never sold twice."""
 
@@ -65,7 +53,8 @@ class Problem(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
 
     `type` and `title` name its kind, `detail` says what is the matter. `field` is the part of the request that is
     wrong. A no has its `outcome`, the order that it is about, and `available`, the units that could still be sold,
-    where that is known.
+    where that is known. That of a step has the order's `state` and `payment_ref`, and in `refund_payment_ref` a payment
+    that is to be given back: it did not pay for this order.
     """
 
     type: str
@@ -74,30 +63,19 @@ class Problem(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     detail: str
     field: str | None = None
     outcome: Outcome | None = None
+    state: OrderState | None = None
     available: int | None = None
+    payment_ref: str | None = None
+    refund_payment_ref: str | None = None
     sku: str | None = None
     order_id: str | None = None
     buyer_id: str | None = None
     quantity: int | None = None
 
 
-_NOES = {
-    Outcome.SOLD_OUT: "nothing is left",
-    Outcome.INSUFFICIENT: "less is left than was asked for",
-    Outcome.LIMIT_EXCEEDED: "the buyer would have more than the item allows",
-    Outcome.NOT_OPEN: "the sale has not begun",
-    Outcome.CLOSED: "the sale is over",
-    Outcome.PAUSED: "the sale is paused",
-    Outcome.NOT_FOUND: "the item has no such order",
-}
-
-
 def kind_uri(label: str) -> str:
     """The `type` of a problem."""
     return f"urn:hotsku:problem:{label}"
-
-
-_KINDS = {outcome: (kind_uri(outcome), outcome.replace("_", " ")) for outcome in _NOES}
 
 
 def problem(status: int, label: str, detail: str, *, field: str | None = None, headers: Headers = ()) -> Answer:
@@ -117,45 +95,6 @@ def retry_later(status: int, label: str, detail: str, after_s: int = RETRY_AFTER
     return problem(status, label, detail, headers=((b"retry-after", b"%d" % after_s),))
 
 
-def decided(deduction: Deduction) -> Answer:
-    """The answer to an order: 201 where it is new, 200 where it is the same again, 409 for each no."""
-    if deduction.outcome is not Outcome.ACCEPTED:
-        return refused(deduction, 409)
-    label = "replayed" if deduction.replayed else "accepted"
-    return Answer(200 if deduction.replayed else 201, encode(order_answer(deduction)), label)
-
-
-def refused(deduction: Deduction, status: int) -> Answer:
-    """A no as a problem."""
-    uri, title = _KINDS[deduction.outcome]
-    body = Problem(
-        type=uri,
-        title=title,
-        status=status,
-        detail=_NOES[deduction.outcome],
-        outcome=deduction.outcome,
-        available=deduction.available,
-        sku=deduction.sku,
-        order_id=deduction.order_id,
-        buyer_id=deduction.buyer_id,
-        quantity=deduction.quantity or None,
-    )
-    return Answer(status, encode(body), deduction.outcome.value, PROBLEM)
-
-
-def order_answer(deduction: Deduction) -> OrderAnswer:
-    """What is told of an accepted order."""
-    return OrderAnswer(
-        deduction.outcome,
-        deduction.replayed,
-        deduction.sku,
-        deduction.order_id,
-        deduction.buyer_id,
-        deduction.quantity,
-        deduction.state,
-    )
-
-
 def pending() -> Answer:
     """Nobody knows yet."""
     return Answer(202, encode(PendingAnswer()), "pending", headers=((b"retry-after", b"%d" % RETRY_AFTER_S),))
@@ -168,7 +107,7 @@ def failed(error: Exception) -> Answer:
     if isinstance(error, UnknownItem):
         return problem(404, "unknown_item", str(error), field="sku")
     if isinstance(error, IdempotencyConflict):
-        return problem(422, "idempotency_conflict", str(error), field="quantity")
+        return problem(422, "idempotency_conflict", str(error), field=error.field)
     if isinstance(error, OutcomeUnknown):
         return pending()
     if isinstance(error, Overloaded):

@@ -5,18 +5,23 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from hotsku.domain.identity import MAX_QUANTITY
+from hotsku.domain.cart import MAX_LINES
+from hotsku.domain.identity import MAX_METADATA_BYTES, MAX_PAYMENT_REF_LENGTH, MAX_QUANTITY, MAX_TTL_MS
 from hotsku.domain.item import MAX_PARTITIONS, Routing
 from hotsku.http.strict_json import Body
 
 MAX_BATCH = 1000
+# A hold is shorter than three years.
+MAX_TTL_S = (MAX_TTL_MS - 1) // 1000
 
 # Bytes. An order is at most some 300; a batch is 1,000 of them.
 MAX_BODY = 8_192
 MAX_BATCH_BODY = 1_048_576
+MAX_CART_BODY = 65_536
 
 ID_PATTERN = r"^[A-Za-z0-9._:@+=-]{1,64}$"
 BUYER_PATTERN = r"^[A-Za-z0-9._:@+=-]{0,64}$"
+PAYMENT_PATTERN = rf"^[A-Za-z0-9._:@+=-]{{1,{MAX_PAYMENT_REF_LENGTH}}}$"
 _ID = "1 to 64 characters of A-Z a-z 0-9 . _ : @ + = -"
 _QUANTITY = f"an integer from 1 to {MAX_QUANTITY}"
 
@@ -29,12 +34,87 @@ BuyerId = Annotated[str, _DOCUMENTED_BUYER]
 Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
 
 
+Metadata = Annotated[
+    str,
+    Meta(
+        max_length=MAX_METADATA_BYTES,
+        extra_json_schema={"description": f"At most {MAX_METADATA_BYTES} bytes of UTF-8.", "pattern": r"^[^\x00]*$"},
+    ),
+]
+PaymentRef = Annotated[str, Meta(extra_json_schema={"pattern": PAYMENT_PATTERN})]
+Ttl = Annotated[int, Meta(ge=1, le=MAX_TTL_S)]
+
+
 class DeductionBody(Struct, forbid_unknown_fields=True, gc=False):
-    """An order of one item. `order_id` may be left out where an `Idempotency-Key` header has it."""
+    """An order of one item. `order_id` may be left out where an `Idempotency-Key` header has it. `metadata` is yours:
+    the order keeps it, and events carry it."""
 
     order_id: Id | UnsetType = UNSET
     quantity: Quantity = 1
     buyer_id: BuyerId = ""
+    metadata: Metadata = ""
+
+
+class ReservationBody(Struct, forbid_unknown_fields=True, gc=False):
+    """An order that is held until it is confirmed, for `ttl_s` seconds; by default for the item's `hold_ttl`."""
+
+    order_id: Id | UnsetType = UNSET
+    quantity: Quantity = 1
+    buyer_id: BuyerId = ""
+    metadata: Metadata = ""
+    ttl_s: Ttl | None = None
+
+
+class ReleaseBody(Struct, forbid_unknown_fields=True, gc=False):
+    """Whose order it is: as it was made."""
+
+    buyer_id: BuyerId = ""
+
+
+class ConfirmBody(Struct, forbid_unknown_fields=True, gc=False):
+    """What paid for the order."""
+
+    buyer_id: BuyerId = ""
+    payment_ref: PaymentRef | None = None
+
+
+class BeginPaymentBody(Struct, forbid_unknown_fields=True, gc=False):
+    """How long the hold lasts at least from now, in seconds; by default the item's `hold_ttl`."""
+
+    buyer_id: BuyerId = ""
+    ttl_s: Ttl | None = None
+
+
+class ExtendBody(Struct, forbid_unknown_fields=True, gc=False):
+    """How long the hold lasts at least from now, in seconds."""
+
+    ttl_s: Ttl
+    buyer_id: BuyerId = ""
+
+
+class RefundBody(Struct, forbid_unknown_fields=True, gc=False):
+    """How many units are refunded in all, those of earlier refunds included; by default the whole order."""
+
+    buyer_id: BuyerId = ""
+    quantity: Quantity | None = None
+
+
+class CartLineBody(Struct, forbid_unknown_fields=True, gc=False):
+    """One item of a cart."""
+
+    sku: Id
+    quantity: Quantity = 1
+
+
+class CartBody(Struct, forbid_unknown_fields=True):
+    """Items that are held together or not at all, for `ttl_s` seconds; by default for the shortest of their `hold_ttl`.
+    The same SKU in several lines is one line with the sum."""
+
+    order_id: Id
+    lines: Annotated[list[CartLineBody], Meta(min_length=1, max_length=MAX_LINES)]
+    buyer_id: BuyerId = ""
+    metadata: Metadata = ""
+    ttl_s: Ttl | None = None
 
 
 class BatchOrder(Struct, forbid_unknown_fields=True, gc=False):
@@ -43,12 +123,25 @@ class BatchOrder(Struct, forbid_unknown_fields=True, gc=False):
     order_id: Id
     quantity: Quantity = 1
     buyer_id: BuyerId = ""
+    metadata: Metadata = ""
 
 
 class BatchBody(Struct, forbid_unknown_fields=True):
     """Up to 1,000 orders of one item. Each is decided for itself."""
 
     orders: Annotated[list[BatchOrder], Meta(min_length=1, max_length=MAX_BATCH)]
+
+
+class RestockBody(Struct, forbid_unknown_fields=True):
+    """Units that come (or go, where it is negative: never what is sold or held). `adjustment_id` names the restock: the
+    same again is done once."""
+
+    adjustment_id: Id
+    quantity: Annotated[int, Meta(ge=-MAX_QUANTITY, le=MAX_QUANTITY)]
+
+
+class EmptyBody(Struct, forbid_unknown_fields=True):
+    """Nothing is to be said."""
 
 
 class ItemBody(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -68,8 +161,29 @@ class ItemBody(Struct, forbid_unknown_fields=True, kw_only=True):
 _ORDER = {"order_id": _ID, "quantity": _QUANTITY, "buyer_id": f"nothing, or {_ID}"}
 _TIME = "an RFC 3339 time with its offset, as 2026-11-27T20:00:00Z, or null"
 
-DEDUCTION = Body(DeductionBody, _ORDER)
-BATCH = Body(BatchBody, {"orders": f"a list of 1 to {MAX_BATCH} orders", **_ORDER}, nested=True)
+_METADATA = f"text of at most {MAX_METADATA_BYTES} bytes of UTF-8"
+_PAYMENT = f"1 to {MAX_PAYMENT_REF_LENGTH} characters of A-Z a-z 0-9 . _ : @ + = -, or null"
+_TTL = f"an integer from 1 to {MAX_TTL_S}"
+_PLACED = {**_ORDER, "metadata": _METADATA}
+_BUYER = {"buyer_id": f"nothing, or {_ID}"}
+
+DEDUCTION = Body(DeductionBody, _PLACED)
+RESERVATION = Body(ReservationBody, {**_PLACED, "ttl_s": f"{_TTL}, or null"})
+RELEASE = Body(ReleaseBody, _BUYER, optional=True)
+CONFIRM = Body(ConfirmBody, {**_BUYER, "payment_ref": _PAYMENT}, optional=True)
+BEGIN_PAYMENT = Body(BeginPaymentBody, {**_BUYER, "ttl_s": f"{_TTL}, or null"}, optional=True)
+EXTEND = Body(ExtendBody, {**_BUYER, "ttl_s": _TTL})
+REFUND = Body(RefundBody, {**_BUYER, "quantity": f"{_QUANTITY}, or null"}, optional=True)
+BATCH = Body(BatchBody, {"orders": f"a list of 1 to {MAX_BATCH} orders", **_PLACED}, nested=True)
+CART = Body(
+    CartBody,
+    {**_PLACED, "sku": _ID, "lines": f"a list of 1 to {MAX_LINES} lines", "ttl_s": f"{_TTL}, or null"},
+    nested=True,
+)
+RESTOCK = Body(
+    RestockBody, {"adjustment_id": _ID, "quantity": f"an integer from -{MAX_QUANTITY} to {MAX_QUANTITY}, but not 0"}
+)
+EMPTY = Body(EmptyBody, {}, optional=True)
 ITEM = Body(
     ItemBody,
     {

@@ -1,10 +1,13 @@
 """What one process counts. Plain integers: the hot path adds, and whoever is scraped turns them into metrics."""
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct, field
+
+from hotsku.engine.batch_sizes import BatchSizes
 
 LATENCY_BOUNDS_MS = (
     0.5,
@@ -53,12 +56,14 @@ class RouteCounters(Struct, gc=False):
 
 
 class Counters(Struct):
-    """Everything that a server process counts. `orders` are by what became of them, a batch's each for itself.
+    """Everything that a server process counts. `orders` are by what became of them, each one of a batch; `batches`
+    are calls of shards.
 
     `levels` are as of now and not counted up: what is under way, what waits, connections.
     """
 
     routes: dict[str, RouteCounters] = field(default_factory=dict)
+    batches: dict[str, BatchSizes] = field(default_factory=dict)
     orders: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     levels: dict[str, int] = field(default_factory=dict)
@@ -74,6 +79,11 @@ class Counters(Struct):
         """A connection was ended for a reason that its client gave."""
         self.dropped[why] = self.dropped.get(why, 0) + 1
 
+    def add_batches(self, sizes: Mapping[str, BatchSizes]) -> None:
+        """Batches were decided: of orders, of steps."""
+        for name, more in sizes.items():
+            self.batches.setdefault(name, BatchSizes()).add(more)
+
     def add(self, other: "Counters") -> None:
         """Add another process's."""
         for name, route in other.routes.items():
@@ -81,6 +91,7 @@ class Counters(Struct):
             for key, count in route.answered.items():
                 mine.answered[key] = mine.answered.get(key, 0) + count
             mine.latency.add(route.latency)
+        self.add_batches(other.batches)
         for mine_of, theirs in (
             (self.orders, other.orders),
             (self.dropped, other.dropped),

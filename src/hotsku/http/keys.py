@@ -2,11 +2,11 @@
 
 import hmac
 from enum import IntEnum
-from pathlib import Path
 
 from msgspec import Struct
 
 from hotsku.errors import InvalidSettings
+from hotsku.secret_lists import read_secrets
 from hotsku.settings_values import ALLOWED
 
 _ALLOWED = ALLOWED["api_keys"]
@@ -53,23 +53,11 @@ def load_keys(setting: str | None) -> Keys:
     """
     if setting is None:
         return Keys([])
-    text = _read(setting.removeprefix("@")) if setting.startswith("@") else setting
-    keys = [_key(part) for part in text.replace("\n", ",").split(",") if part.strip()]
-    if not keys:
-        raise InvalidSettings(f"api_keys must be {_ALLOWED}; the file has no key")
-    return Keys(keys)
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text("utf-8")
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise InvalidSettings(f"api_keys must be {_ALLOWED}; {path} cannot be read: {why}") from None
+    return Keys([_key(part) for part in read_secrets("api_keys", setting)])
 
 
 def _key(text: str) -> Key:
-    name, _, secret = text.strip().partition(":")
+    name, _, secret = text.partition(":")
     if name.upper() not in Role.__members__ or name != name.lower() or not secret:
         raise InvalidSettings(f"api_keys must be {_ALLOWED}; one of the keys is not")
     return Key(Role[name.upper()], secret.encode())

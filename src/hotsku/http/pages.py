@@ -2,7 +2,8 @@
 
 from msgspec import Struct
 
-from hotsku.engine.views import ItemView, PartitionView
+from hotsku.engine.views import ItemView, OrderEvent, PartitionView
+from hotsku.http.order_answers import OrderAnswer
 
 
 class ItemsPage(Struct, frozen=True):
@@ -12,8 +13,24 @@ class ItemsPage(Struct, frozen=True):
     next: str | None
 
 
+class OrdersPage(Struct, frozen=True):
+    """Orders as the ledger has them. `next` is what `after` must be for the next page; null on the last one."""
+
+    orders: list[OrderAnswer]
+    next: str | None
+
+
+class History(Struct, frozen=True):
+    """What happened to an order, the earliest first, as the ledger has it."""
+
+    sku: str
+    order_id: str
+    buyer_id: str
+    events: list[OrderEvent]
+
+
 class Registry(Struct, frozen=True):
-    """An item's partitions."""
+    """An item's partitions. Their shards are called by numbers here."""
 
     sku: str
     partitions: list[PartitionView]

@@ -5,7 +5,6 @@ requests. A sale is when somebody tries that.
 """
 
 import asyncio
-import re
 from typing import Any, cast
 
 from uvicorn._types import ASGI3Application
@@ -15,7 +14,7 @@ from uvicorn.server import ServerState
 
 from hotsku.http.answers import Answer, problem, retry_later
 from hotsku.http.bodies import MAX_BODY
-from hotsku.http.fast_lane import FastCall
+from hotsku.http.fast_lane import FastCall, Way, fast_way
 from hotsku.http.head import Head, read_head
 from hotsku.http.serving import Serving
 
@@ -25,9 +24,6 @@ MAX_PIPELINED = 32
 
 # A connection without a request is kept for so long: shops keep theirs open.
 IDLE_TIMEOUT_S = 75.0
-
-# An order, of a SKU that needs no decoding.
-_FAST = re.compile(rb"/v1/items/([A-Za-z0-9._:@+=-]{1,64})/deductions")
 
 # An answer when the rest of what the client sends does not matter any more.
 _CLOSE = b"connection: close\r\n"
@@ -52,12 +48,12 @@ class _FastCycle:
 
     __slots__ = (
         *("body", "call", "disconnected", "head", "keep_alive", "message_event", "more_body", "protocol"),
-        *("request_id", "response_complete", "sku"),
+        *("request_id", "response_complete", "way"),
     )
 
-    def __init__(self, protocol: "GatewayProtocol", sku: str, head: Head) -> None:
+    def __init__(self, protocol: "GatewayProtocol", way: Way, head: Head) -> None:
         self.protocol = protocol
-        self.sku = sku
+        self.way = way
         self.head = head
         self.body = b""
         self.request_id = b""
@@ -178,11 +174,11 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(problem(431, "too_large", f"there must be at most {MAX_HEADERS} headers", field="headers"))
         if len(self.pipeline) >= MAX_PIPELINED:
             self._refuse(problem(400, "invalid_request", f"at most {MAX_PIPELINED} requests may be pipelined"))
-        fast = _FAST.fullmatch(self.url)
-        if fast and self._is_usual():
+        way = fast_way(self.url)
+        if way is not None and self._is_usual():
             head = read_head(self.client[0] if self.client else "", self.headers)
             if head.length <= MAX_BODY:
-                self._running = _FastCycle(self, fast[1].decode(), head)
+                self._running = _FastCycle(self, way, head)
                 self.cycle = cast("Any", self._running)
                 return
         super().on_headers_complete()
@@ -206,7 +202,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         serving = self._serving
         cycle.request_id = serving.request_ids.of(cycle.head)
-        cycle.call = serving.fast_lane.take(cycle.sku, cycle.head, cycle.body, cycle.request_id, cycle.reply)
+        cycle.call = serving.fast_lane.take(cycle.way, cycle.head, cycle.body, cycle.request_id, cycle.reply)
         if cycle.call is None:
             self._leave_fast_lane(cycle, complete=True)
 
@@ -215,7 +211,7 @@ class GatewayProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _is_usual(self) -> bool:
-        """Whether an order may take the fast lane: it is alone on its connection, and asks for nothing special."""
+        """Whether a request may take the fast lane: it is alone on its connection, and asks for nothing special."""
         return (
             self.parser.get_method() == b"POST"
             and not self._is_under_way()

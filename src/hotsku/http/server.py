@@ -35,12 +35,14 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
         number: of this process among its siblings.
         rate_limit_per_s: requests of one client; 0: no limit.
         folder: where siblings leave their counters; None: there are none.
+        worker: the file where the worker process leaves its counts.
     """
 
     fd: int
     number: int
     rate_limit_per_s: int
     folder: str | None = None
+    worker: str | None = None
 
 
 class _Server(uvicorn.Server):
@@ -65,6 +67,7 @@ async def serve(settings: Settings, options: ServerOptions, stop: asyncio.Event,
             most_connections=_most_connections(),
             folder=Path(options.folder) if options.folder else None,
             number=options.number,
+            worker=Path(options.worker) if options.worker else None,
         )
         # What is there now stays: the collector need not look at it again and again.
         gc.collect()

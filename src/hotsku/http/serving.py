@@ -15,14 +15,17 @@ from hotsku.http.flights import Flights
 from hotsku.http.gate import Gate
 from hotsku.http.gateway import Gateway, Parts
 from hotsku.http.head import RequestIds
-from hotsku.http.hot_routes import Deduct, DeductBatch, HotRoutes, ShowOrder
+from hotsku.http.hot_routes import HotRoutes
 from hotsku.http.keys import Keys
 from hotsku.http.management import management
-from hotsku.http.metrics import exposed, request_families, stock_families
+from hotsku.http.metrics import exposed, request_families, stock_families, worker_families
 from hotsku.http.rate_limit import RateLimit
 from hotsku.http.readiness import readiness
+from hotsku.http.sale_routes import fast_routes, other_routes
+from hotsku.http.shard_numbers import ShardNumbers
 from hotsku.http.stock_figures import StockFigures, StockReader
 from hotsku.ports import Lost
+from hotsku.worker_counts import read_counts
 
 # Audits, scrapes and lists take time and memory: a few at once, and they never take a slot of an order.
 _MANAGEMENT_AT_ONCE = 32
@@ -51,26 +54,37 @@ class Serving:
         most_connections: int,
         folder: Path | None,
         number: int,
+        worker: Path | None = None,
     ) -> None:
         """
         Args:
             rate_limit_per_s: requests of one client; 0: no limit.
             folder: where several server processes leave their counters; None where this is the only one.
             number: of this process.
+            worker: the file where the worker process beside it leaves its counts.
         """
         settings, clock = opened.stack.settings, opened.stack.clock
         self._stock_reader = StockReader(opened.stack.ledger, opened.shard)
+        self._stock = opened.inventory
+        self._worker = worker
         self._counters = Counters()
         self._folder = CountersFolder(folder, number, self._counters) if folder else None
-        deduct = Deduct(opened.inventory, self._counters)
-        hot = HotRoutes([deduct, DeductBatch(opened.inventory, self._counters), ShowOrder(opened.inventory)])
+        fast = fast_routes(opened.inventory, self._counters)
+        hot = HotRoutes([*fast, *other_routes(opened.inventory, self._counters)])
 
         async def ready() -> Mapping[str, str]:
             return await readiness(opened.stack.ledger, opened.shard)
 
         parts = Parts(
             hot=hot,
-            management=management(opened.inventory, hot, self.metrics, ready, keyed=bool(keys)),
+            management=management(
+                opened.inventory,
+                hot,
+                metrics=self.metrics,
+                readiness=ready,
+                numbers=ShardNumbers(opened.shard),
+                keyed=bool(keys),
+            ),
             gate=Gate(keys, RateLimit(rate_limit_per_s, clock)),
             flights=Flights(settings.http_max_in_flight, settings.http_max_waiting),
             management_flights=Flights(_MANAGEMENT_AT_ONCE, _MANAGEMENT_WAITING),
@@ -83,7 +97,7 @@ class Serving:
         )
         self._parts = parts
         self._gateway = Gateway(parts)
-        self.fast_lane = FastLane(parts, opened.inventory, deduct)
+        self.fast_lane = FastLane(parts, fast)
         self.request_ids = parts.request_ids
         self.most_connections = most_connections
         self.deadline_s = parts.deadline_s
@@ -107,9 +121,13 @@ class Serving:
         self.now_s = now_s
         self.date_line = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.fast_lane.end_late_calls()
+        self._count_batches()
         self._counters.levels.update(
             connections=connections, in_flight=self._parts.flights.taken, waiting=self._parts.flights.waiting
         )
+
+    def _count_batches(self) -> None:
+        self._counters.add_batches(self._stock.take_batch_sizes())
 
     def leave_counters(self) -> None:
         """Let the other server processes have this one's counters."""
@@ -118,9 +136,12 @@ class Serving:
 
     async def metrics(self, accept: str) -> tuple[str, bytes]:
         """The content type and the text of the metrics of all server processes and of the stock."""
+        self._count_batches()
         counters = self._folder.of_all() if self._folder is not None else self._counters
         figures = await self._figures()
-        return exposed([*request_families(counters), *stock_families(figures)], accept)
+        worker = read_counts(self._worker) if self._worker is not None else None
+        of_worker = worker_families(worker, figures) if worker is not None else ()
+        return exposed([*request_families(counters), *of_worker, *stock_families(figures)], accept)
 
     async def _figures(self) -> StockFigures | None:
         try:

@@ -24,13 +24,18 @@ _MISSING = re.compile(r"Object missing required field `(.*)`\Z", re.DOTALL)
 class Body(Generic[T]):
     """Reads one kind of body."""
 
-    def __init__(self, kind: type[T], allowed: Mapping[str, str], *, nested: bool = False) -> None:
+    def __init__(
+        self, kind: type[T], allowed: Mapping[str, str], *, nested: bool = False, optional: bool = False
+    ) -> None:
         """
         Args:
             kind: a struct that forbids unknown fields.
             allowed: for each field's name, words that complete "<field> must be ...".
             nested: there are objects in it.
+            optional: it may be left out; that is the same as `{}`.
         """
+        self.kind = kind
+        self.optional = optional
         self._decode = msgspec.json.Decoder(kind).decode
         self._allowed = allowed
         self._nested = nested
@@ -42,6 +47,8 @@ class Body(Generic[T]):
         Raises:
             InvalidRequest: names the field that is wrong.
         """
+        if not body and self.optional:
+            body = b"{}"
         try:
             value = self._decode(body)
         except msgspec.ValidationError as error:
@@ -72,7 +79,9 @@ class Body(Generic[T]):
         place = found[1].lstrip(".") if found else ""
         message = message[: found.start()] if found else message
         if unknown := _UNKNOWN.match(message):
-            return InvalidRequest(_joined(place, _shown(unknown[1])), f"left out: allowed are {self._names(place)}")
+            names = self._names(place)
+            why = f"left out: allowed are {names}" if names else "left out: the body has no fields"
+            return InvalidRequest(_joined(place, _shown(unknown[1])), why)
         if missing := _MISSING.match(message):
             return InvalidRequest(
                 _joined(place, missing[1]), f"given: {self._allowed.get(missing[1], 'it is required')}"
@@ -80,7 +89,7 @@ class Body(Generic[T]):
         name = re.sub(r"\[.*?\]", "", place).rpartition(".")[2]
         if name in self._allowed:
             return InvalidRequest(place, self._allowed[name])
-        return InvalidRequest(place or "body", f"one JSON object with {', '.join(self._allowed)}")
+        return InvalidRequest(place or "body", f"one JSON object with {', '.join(self._allowed) or 'no fields'}")
 
     def _names(self, place: str) -> str:
         inside = [name for name in self._allowed if not place or name != place.partition("[")[0]]

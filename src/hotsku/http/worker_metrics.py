@@ -1,23 +1,20 @@
 """The metrics of a worker process: `hotsku worker --metrics-port N` serves them beside its work."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from hotsku.domain.events import PartitionRef
 from hotsku.errors import BackendUnavailable, InvalidSettings
-from hotsku.http.metrics import counter_family, stock_families
-from hotsku.http.stock_figures import PartitionFigures, StockFigures, StockReader
+from hotsku.http.metrics import stock_families, worker_families
+from hotsku.http.stock_figures import StockFigures, StockReader
 from hotsku.ports import Lost
 from hotsku.stack import Stack
-from hotsku.workers.applier import Applier
+from hotsku.worker_counts import counts_of
 from hotsku.workers.loop import WorkerLoop
-from hotsku.workers.relay import Relay
-from hotsku.workers.replenisher import Replenisher
 
 # A scraper waits for some seconds; the back ends may be away.
 _FIGURES_TIMEOUT_S = 2.0
@@ -57,16 +54,7 @@ class _WorkerCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         figures = asyncio.run_coroutine_threadsafe(self._figures(), self._loop).result(_TIMEOUT_S)
-        yield counter_family("hotsku_worker_role_failures", "Times that a role failed.", "role", self._worker.failures)
-        for role in self._worker.roles:
-            if isinstance(role, Applier):
-                yield counter_family(
-                    "hotsku_applier_messages", "Messages, by what became of them.", "result", role.counts
-                )
-            elif isinstance(role, Replenisher):
-                yield counter_family("hotsku_replenisher_steps", "Rounds, leases and reclaims.", "step", role.counts)
-            elif isinstance(role, Relay) and figures is not None:
-                yield _relay_lag(figures, role.published())
+        yield from worker_families(counts_of(self._worker), figures)
         yield from stock_families(figures)
 
     async def _figures(self) -> StockFigures | None:
@@ -75,18 +63,3 @@ class _WorkerCollector(Collector):
                 return await self._stock.read()
         except (BackendUnavailable, Lost, TimeoutError):
             return None
-
-
-def _relay_lag(figures: StockFigures, published: Mapping[PartitionRef, tuple[int, int]]) -> Metric:
-    family = GaugeMetricFamily("hotsku_relay_lag_events", "Events that are not sent on yet.", labels=["sku"])
-    for item in figures.newest:
-        family.add_metric([item.sku], sum(_unsent(item.partitions, published)))
-    return family
-
-
-def _unsent(partitions: Iterable[PartitionFigures], published: Mapping[PartitionRef, tuple[int, int]]) -> Iterator[int]:
-    for partition in partitions:
-        row, status = partition.row, partition.status
-        incarnation, seq = published.get(row.ref, (row.incarnation, row.watermark))
-        if status is not None and status.incarnation == incarnation:
-            yield max(0, status.seq - seq)

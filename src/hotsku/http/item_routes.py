@@ -1,0 +1,95 @@
+"""The management routes of items: what is on sale, how it stands, where its units are."""
+
+from typing import Annotated
+
+from fastapi import FastAPI, Query, Request, Response
+
+from hotsku.engine.inventory import Inventory
+from hotsku.engine.views import ItemView
+from hotsku.errors import IdempotencyConflict, UnknownItem
+from hotsku.http import openapi
+from hotsku.http.answers import problem
+from hotsku.http.bodies import ID_PATTERN, ITEM, ItemBody
+from hotsku.http.managing import only, read, response, told
+from hotsku.http.pages import ItemsPage, Registry
+from hotsku.http.shard_numbers import ShardNumbers
+
+
+def item_routes(app: FastAPI, stock: Inventory, numbers: ShardNumbers) -> None:
+    """Add them."""
+
+    @app.get(
+        "/v1/items",
+        summary="Items by SKU",
+        dependencies=[only("limit", "after")],
+        openapi_extra=openapi.answers(ItemsPage),
+    )
+    async def items(
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100, after: Annotated[str | None, Query(max_length=64)] = None
+    ) -> Response:
+        views = await stock.items(after, limit)
+        return told(ItemsPage(views, views[-1].sku if len(views) == limit else None))
+
+    @app.post(
+        "/v1/items",
+        summary="Put an item on sale",
+        dependencies=[only()],
+        openapi_extra=openapi.creates(ITEM, ItemView),
+    )
+    async def create_item(request: Request) -> Response:
+        body = await read(ITEM, request)
+        status = 200 if await _exists(stock, body.sku) else 201
+        try:
+            view = await _create(stock, body)
+        except IdempotencyConflict as error:
+            return response(problem(409, "conflict", str(error), field="sku"))
+        return told(view, status)
+
+    @app.get(
+        "/v1/items/{sku}",
+        summary="An item and its figures",
+        dependencies=[only()],
+        openapi_extra=openapi.answers(ItemView),
+    )
+    async def item(sku: str) -> Response:
+        return told(await stock.item(sku))
+
+    @app.get(
+        "/v1/items/{sku}/partitions",
+        summary="The registry",
+        dependencies=[only()],
+        openapi_extra=openapi.answers(Registry),
+    )
+    async def partitions(sku: str) -> Response:
+        return told(Registry(sku, numbers.in_place_of_names(await stock.partitions(sku))))
+
+    @app.get(
+        "/v1/audit",
+        summary="Every equation of conservation",
+        dependencies=[only("sku")],
+        openapi_extra=openapi.audits(),
+    )
+    async def audit(sku: Annotated[str | None, Query(pattern=ID_PATTERN)] = None) -> Response:
+        return told(await stock.audit(sku))
+
+
+async def _exists(stock: Inventory, sku: str) -> bool:
+    try:
+        await stock.item(sku)
+    except UnknownItem:
+        return False
+    return True
+
+
+async def _create(stock: Inventory, body: ItemBody) -> ItemView:
+    return await stock.create_item(
+        body.sku,
+        body.total,
+        partitions=body.partitions,
+        limit_per_buyer=body.limit_per_buyer,
+        opens_at=body.opens_at,
+        closes_at=body.closes_at,
+        hold_ttl=body.hold_ttl,
+        routing=body.routing,
+        refund_restores_limit=body.refund_restores_limit,
+    )

@@ -1,0 +1,50 @@
+"""What management routes share: what a query may have, how a body is read, and how they answer."""
+
+from typing import TypeVar
+
+from fastapi import Request, Response, params
+from msgspec import Struct
+from starlette.exceptions import HTTPException
+
+from hotsku.errors import InvalidRequest
+from hotsku.http.answers import JSON, Answer, encode
+from hotsku.http.bodies import MAX_BODY
+from hotsku.http.strict_json import Body
+
+T = TypeVar("T", bound=Struct)
+
+
+def only(*names: str) -> params.Depends:
+    """The query may have these names, each once."""
+
+    def check(request: Request) -> None:
+        given = [name for name, _ in request.query_params.multi_items()]
+        for name in given:
+            if name not in names:
+                raise InvalidRequest(ascii(name)[1:-1][:64], "left out: the query has no such name")
+            if given.count(name) > 1:
+                raise InvalidRequest(name, "there once")
+
+    return params.Depends(check)
+
+
+async def read(body: Body[T], request: Request) -> T:
+    """The request's body. Raises `InvalidRequest`, or the framework's fault where it is too large."""
+    size, parts = 0, []
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BODY:
+            raise HTTPException(413)
+        parts.append(part)
+    return body.read(b"".join(parts))
+
+
+def told(value: object, status: int = 200) -> Response:
+    """A struct as an answer."""
+    return Response(encode(value), status, media_type=JSON.decode())
+
+
+def response(answer: Answer) -> Response:
+    """An answer as the framework has it."""
+    headers = {name.decode(): value.decode() for name, value in answer.headers}
+    return Response(answer.body, answer.status, headers | {"content-type": answer.media.decode()})
