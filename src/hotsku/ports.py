@@ -110,7 +110,8 @@ class Lost(Exception):
 
 
 class BatchReply(Struct, frozen=True, gc=False):
-    """What the deduct function decided: see shard/functions/deduct.lua for the codes."""
+    """What the deduct function decided: see shard/functions/deduct.lua for the codes. `copied`: every server that may
+    take over from this one has it, too."""
 
     seq_before: int
     left_a: int
@@ -121,6 +122,7 @@ class BatchReply(Struct, frozen=True, gc=False):
     now_ms: int
     codes: str
     records: list[bytes]
+    copied: bool = True
 
 
 class Step(Struct, frozen=True):
@@ -136,13 +138,14 @@ class Step(Struct, frozen=True):
 
 class StepReply(Struct, frozen=True, gc=False):
     """What became of a batch of steps, a code each: see shard/functions/step.lua. The partition's seq is now
-    `seq_before` + `events`."""
+    `seq_before` + `events`. `copied` as in `BatchReply`."""
 
     seq_before: int
     events: int
     now_ms: int
     codes: str
     records: list[bytes]
+    copied: bool = True
 
 
 class Swept(Struct, frozen=True):
@@ -219,7 +222,8 @@ class PartitionRow(Struct, frozen=True, kw_only=True):
     # `final_seq`; "rebuilding": follows a closed one, and opens when its shard has the orders again.
     state: str
     # "durable": its shard was the only copy since it began, and synced every write; "replicated": the same on every
-    # copy that its shard had, before it was acknowledged; "fast": not always.
+    # copy that its shard had, before it was acknowledged; "fast": not always. Whoever is about to do less than a row
+    # says marks it first.
     durability: str
     lease_no: int
     granted: int
@@ -409,7 +413,7 @@ class Ledger(Protocol):
     async def partitions(self, item_id: int | None = None) -> list[PartitionRow]: ...
     async def partition(self, ref: PartitionRef) -> PartitionRow | None: ...
     async def open_partition(self, ref: PartitionRef, incarnation: int) -> None: ...
-    async def mark_fast(self, ref: PartitionRef, incarnation: int) -> None: ...
+    async def mark_fast(self, ref: PartitionRef, incarnation: int) -> bool: ...
     async def fence_partition(self, ref: PartitionRef, incarnation: int, reason: str) -> None: ...
     async def replace_incarnation(
         self,

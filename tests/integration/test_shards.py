@@ -12,15 +12,19 @@ from tests.conftest import REDIS_7
 from tests.support.cluster import LocalCluster, running_cluster
 from tests.support.sentinel import LocalSentinel
 from tests.support.servers import redis_binary
-from tests.support.shop import TOTAL, open_shop
+from tests.support.shop import ITEM_ID, TOTAL, open_shop
 from tests.support.tls import make_tls_files
 from tests.support.workers import until
 
 import hotsku
 from hotsku import BackendUnavailable, HotSKUError, InvalidSettings, Outcome, OutcomeUnknown
+from hotsku.app import connect_to
+from hotsku.domain.events import PartitionRef
+from hotsku.domain.placement import point_of, slot_of_point
 from hotsku.domain.routing import home
 from hotsku.settings import Settings
 from hotsku.shard.cluster_spec import ClusterSpec
+from hotsku.shard.cluster_view import call
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -158,3 +162,33 @@ async def _until_known(stock: hotsku.Inventory, order_id: str) -> hotsku.Deducti
 def _durabilities(folder: Path) -> set[str]:
     with closing(sqlite3.connect(folder / "ledger.db")) as ledger:
         return {durability for (durability,) in ledger.execute("SELECT durability FROM partitions")}
+
+
+async def test_what_was_acknowledged_without_a_copy_is_not_proven_by_its_promotion(tmp_path: Path) -> None:
+    """A replica dies, its master sells alone and dies too, and the replica is made to take over with what it had."""
+    with running_cluster() as cluster:
+        settings = _settings(cluster.url, tmp_path, relay_interval_ms=60_000, relay_max_events=5_000)
+        async with connect_to(settings, workers=True) as shop:
+            stock = shop.inventory
+            await stock.create_item("sku", 900, partitions=3)
+            slot = slot_of_point(point_of(PartitionRef(ITEM_ID, 0)))
+            master = await cluster.owner(slot)
+            (replica,) = await cluster.replicas(master)
+            cluster.kill(replica)
+            known = shop.stack.shards.topology
+            await until(lambda: (owner := known.owner(slot)) is not None and not known.replicas(owner), 30)
+            orders = [f"o-{n}" for n in range(400) if home(f"o-{n}", "", 3) == 0][:50]
+            for order in orders:
+                assert (await _until_known(stock, order)).outcome is Outcome.ACCEPTED
+            cluster.kill(master)
+            await replica.start()
+            async with replica.client() as client:
+                await call(client, "CLUSTER FAILOVER TAKEOVER")
+
+            async def over() -> bool:
+                return (await stock.partitions("sku"))[0].incarnation == 2
+
+            await until(over, 60)
+            item = await stock.item("sku")
+            assert item.sold == 0, "nobody has what was acknowledged any more"
+            assert item.quarantined >= len(orders)

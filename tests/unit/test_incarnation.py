@@ -21,6 +21,7 @@ REF = PartitionRef(7, 2)
 
 class Said(Struct):
     seq_before: int
+    copied: bool = True
 
 
 class World:
@@ -29,23 +30,40 @@ class World:
     def __init__(self) -> None:
         self.clock = HandClock()
         self.signals = RecordingSignals()
-        self.ledger: tuple[int, float] | None = (2, inf)
+        self.ledger: tuple[int, float, bool] | None = (2, inf, False)
+        self.marked: list[int] = []
+        self.open = True
         board = NeedsBoard("e", self.signals, self.clock)
         self.known = KnownIncarnation(
-            ref=REF, sku="sku", number=1, clock=self.clock, board=board, relay_max_events=100, look_up=self._look_up
+            ref=REF,
+            sku="sku",
+            number=1,
+            clock=self.clock,
+            board=board,
+            relay_max_events=100,
+            look_up=self._look_up,
+            mark_fast=self._mark_fast,
+            alone_ms=1000,
         )
-        self.known.trust(1, inf)
+        self.known.trust(1, inf, False)
 
-    async def _look_up(self, ref: PartitionRef) -> tuple[int, float]:
+    async def _mark_fast(self, ref: PartitionRef, incarnation: int) -> bool:
+        assert ref == REF
+        if self.ledger is None:
+            raise BackendUnavailable("away")
+        self.marked.append(incarnation)
+        return self.open
+
+    async def _look_up(self, ref: PartitionRef) -> tuple[int, float, bool]:
         assert ref == REF
         if self.ledger is None:
             raise BackendUnavailable("away")
         return self.ledger
 
-    async def call(self, seq_before: int, meanwhile: Callable[[], None] = lambda: None) -> Said:
+    async def call(self, seq_before: int, meanwhile: Callable[[], None] = lambda: None, *, copied: bool = True) -> Said:
         async def send(_: int) -> Said:
             meanwhile()
-            return Said(seq_before)
+            return Said(seq_before, copied)
 
         return await self.known.call(send)
 
@@ -88,16 +106,16 @@ async def test_what_was_acknowledged_after_the_call_was_sent_proves_nothing_agai
 async def test_a_reply_under_an_incarnation_that_is_over_does_not_count() -> None:
     world = World()
     with pytest.raises(Lost, match="new incarnation") as lost:
-        await world.call(0, meanwhile=lambda: world.known.trust(2, inf))
+        await world.call(0, meanwhile=lambda: world.known.trust(2, inf, False))
     assert lost.value.sent
 
 
 async def test_a_new_incarnation_begins_at_nothing() -> None:
     world = World()
     world.known.acknowledge(0, 10)
-    world.known.trust(2, inf)
+    world.known.trust(2, inf, False)
     assert (world.known.number, world.known.seq) == (2, 0)
-    world.known.trust(1, inf)  # old news
+    world.known.trust(1, inf, False)  # old news
     assert world.known.number == 2
     await world.call(0)
 
@@ -107,7 +125,7 @@ async def test_a_fence_of_an_old_incarnation_is_reported_with_what_it_had() -> N
     world.known.acknowledge(0, 10)
 
     async def send(_: int) -> Said:
-        world.known.trust(2, inf)
+        world.known.trust(2, inf, False)
         world.known.acknowledge(0, 3)
         raise Fenced
 
@@ -118,13 +136,13 @@ async def test_a_fence_of_an_old_incarnation_is_reported_with_what_it_had() -> N
 
 async def test_trust_runs_out_and_does_not_pass_to_the_next_incarnation() -> None:
     world = World()
-    world.known.trust(2, world.clock.at_ms + 100)
+    world.known.trust(2, world.clock.at_ms + 100, False)
     await world.call(0)
     world.clock.at_ms += 101
     with pytest.raises(Lost, match="ledger cannot be reached") as lost:
         await world.call(0)
     assert lost.value.sent
-    world.known.trust(2, world.clock.at_ms + 100)
+    world.known.trust(2, world.clock.at_ms + 100, False)
     await world.call(0)
 
 
@@ -138,7 +156,7 @@ async def test_a_stale_call_looks_the_new_incarnation_up() -> None:
             raise Stale
         return Said(0)
 
-    for ledger in (None, (2, inf)):
+    for ledger in (None, (2, inf, False)):
         world.ledger = ledger
         with pytest.raises(Stale):
             await world.known.call(send)
@@ -168,3 +186,45 @@ async def test_a_pause_ends_when_the_partition_may_be_called_again() -> None:
         await asyncio.sleep(0)
     assert all(pause.done() for pause in pauses)
     await world.known.pause()  # ends by itself
+
+
+async def test_what_a_copy_lacks_is_told_to_the_ledger_before_it_counts() -> None:
+    world = World()
+    world.known.trust(1, inf, True)
+    with pytest.raises(Lost, match="a copy is away"):
+        await world.call(0, copied=False)
+    world.clock.at_ms += 999
+    with pytest.raises(Lost, match="a copy is away"):
+        await world.call(0, copied=False)
+    assert world.marked == []
+    world.clock.at_ms += 1
+    await world.call(0, copied=False)
+    await world.call(0, copied=False)
+    assert world.marked == [1]  # once
+
+
+async def test_a_copy_that_comes_back_in_time_leaves_no_mark() -> None:
+    world = World()
+    world.known.trust(1, inf, True)
+    with pytest.raises(Lost, match="a copy is away"):
+        await world.call(0, copied=False)
+    world.clock.at_ms += 2000
+    await world.call(0)
+    with pytest.raises(Lost, match="a copy is away"):
+        await world.call(0, copied=False)
+    assert world.marked == []
+
+
+async def test_what_a_copy_lacks_does_not_count_where_the_ledger_cannot_be_told_or_has_ended_it() -> None:
+    world = World()
+    world.known.trust(1, inf, True)
+    with pytest.raises(Lost):
+        await world.call(0, copied=False)
+    world.clock.at_ms += 1000
+    known, world.ledger = world.ledger, None
+    with pytest.raises(Lost, match="cannot be told"):
+        await world.call(0, copied=False)
+    world.ledger, world.open = known, False
+    for _ in range(2):
+        with pytest.raises(Lost, match="over"):
+            await world.call(0, copied=False)

@@ -22,6 +22,8 @@ class Reply(Protocol):
 
     @property
     def seq_before(self) -> int: ...
+    @property
+    def copied(self) -> bool: ...
 
 
 R = TypeVar("R", bound=Reply)
@@ -45,12 +47,16 @@ class KnownIncarnation:
         clock: Clock,
         board: NeedsBoard,
         relay_max_events: int,
-        look_up: Callable[[PartitionRef], Awaitable[tuple[int, float]]],
+        look_up: Callable[[PartitionRef], Awaitable[tuple[int, float, bool]]],
+        mark_fast: Callable[[PartitionRef, int], Awaitable[bool]],
+        alone_ms: int,
     ) -> None:
         """
         Args:
             relay_max_events: the relay's count trigger.
-            look_up: reads a partition's incarnation in the ledger, and until when (monotonic) it may be believed.
+            look_up: reads a partition's incarnation in the ledger; see `trust`.
+            mark_fast: writes down that what an incarnation acknowledged is not on every copy; False: it is over.
+            alone_ms: how long a copy that is away is waited for before.
         """
         self.ref = ref
         self.number = number
@@ -61,15 +67,25 @@ class KnownIncarnation:
         self._board = board
         self._relay_max_events = relay_max_events
         self._look_up = look_up
+        self._mark_fast = mark_fast
+        self._alone_ms = alone_ms
+        self._replicated = False
+        self._alone_since_ms: float | None = None
         self._trusted_until_ms = 0.0
         self._may_go_on = asyncio.Event()
 
-    def trust(self, number: int, until_ms: float) -> None:
-        """The ledger has this incarnation; it may be believed until then (monotonic)."""
+    def trust(self, number: int, until_ms: float, replicated: bool) -> None:
+        """The ledger has this incarnation; it may be believed until then (monotonic).
+
+        Args:
+            replicated: the ledger takes it that whatever was acknowledged is on every copy.
+        """
         if number > self.number:
             self.number, self.seq = number, 0
             self._trusted_until_ms = until_ms
+            self._replicated = replicated
         elif number == self.number:
+            self._replicated = replicated
             self._trusted_until_ms = max(self._trusted_until_ms, until_ms)
 
     async def call(self, send: Callable[[int], Awaitable[R]]) -> R:
@@ -85,7 +101,9 @@ class KnownIncarnation:
         """
         number, acknowledged = self.number, self.seq
         try:
-            return self._checked(await send(number), number, acknowledged)
+            reply = await send(number)
+            await self._settle_copies(reply, number)
+            return self._checked(reply, number, acknowledged)
         except Fenced:
             self.why = f"partition {self.ref.partition} of {self._sku!r} is fenced; `hotsku audit` says more"
             seq = self.seq if number == self.number else acknowledged
@@ -116,6 +134,28 @@ class KnownIncarnation:
         self.seq = max(self.seq, seq)
         if seq // self._relay_max_events > seq_before // self._relay_max_events:
             self._board.counted(self.ref)
+
+    async def _settle_copies(self, reply: R, number: int) -> None:
+        """A copy that is away lacks what will be acknowledged: its promotion must prove nothing. It is waited for a
+        moment first, for the mark stays until the incarnation ends."""
+        if reply.copied:
+            self._alone_since_ms = None
+            return
+        if not self._replicated:
+            return
+        now_ms = self._clock.monotonic_ms()
+        if self._alone_since_ms is None:
+            self._alone_since_ms = now_ms
+        if now_ms - self._alone_since_ms < self._alone_ms:
+            raise Lost("a copy is away", sent=True)
+        try:
+            marked = await self._mark_fast(self.ref, number)
+        except BackendUnavailable as error:
+            raise Lost(f"a copy is away, and the ledger cannot be told of it: {error}", sent=True) from error
+        if not marked:
+            raise Lost("the incarnation is over", sent=True)
+        if number == self.number:
+            self._replicated = False
 
     def _checked(self, reply: R, number: int, acknowledged: int) -> R:
         if number != self.number:  # another began meanwhile: this one's answers count no more

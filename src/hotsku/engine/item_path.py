@@ -147,7 +147,7 @@ class ItemPaths:
         asked_ms = self._clock.monotonic_ms()
         for row in latest(await self._ledger.partitions()):
             if path := self._by_id.get(row.item_id):
-                path.incarnations[row.partition].trust(row.incarnation, self._trusted_until_ms(row, asked_ms))
+                path.incarnations[row.partition].trust(*self._trust_in(row, asked_ms))
 
     async def _build(self, item: Item) -> ItemPath:
         asked_ms = self._clock.monotonic_ms()
@@ -158,7 +158,7 @@ class ItemPaths:
         path = self._assemble(item, rows)
         statuses = await reachable(self._shard, [row.ref for row in rows])
         for row, known, partition in zip(rows, path.incarnations, path.partitions, strict=True):
-            known.trust(row.incarnation, self._trusted_until_ms(row, asked_ms))
+            known.trust(*self._trust_in(row, asked_ms))
             if row.ref in statuses:
                 partition.left = statuses[row.ref].left
         return path
@@ -180,6 +180,8 @@ class ItemPaths:
             board=self._board,
             relay_max_events=self._relay_max_events,
             look_up=self._current_incarnation,
+            mark_fast=self._ledger.mark_fast,
+            alone_ms=self._timing.alone_ms,
         )
 
     def _partition(self, item: Item, known: KnownIncarnation, standing: KnownStanding) -> PartitionPath:
@@ -213,11 +215,12 @@ class ItemPaths:
         row = await self._ledger.order(item_id, order_id, buyer_id)
         return None if row is None else record_of(row)
 
-    async def _current_incarnation(self, ref: PartitionRef) -> tuple[int, float]:
+    async def _current_incarnation(self, ref: PartitionRef) -> tuple[int, float, bool]:
         asked_ms = self._clock.monotonic_ms()
         row = await self._ledger.partition(ref)
-        return (0, 0.0) if row is None else (row.incarnation, self._trusted_until_ms(row, asked_ms))
+        return (0, 0.0, False) if row is None else self._trust_in(row, asked_ms)
 
-    def _trusted_until_ms(self, row: PartitionRow, asked_ms: float) -> float:
+    def _trust_in(self, row: PartitionRow, asked_ms: float) -> tuple[int, float, bool]:
         # Where there is one copy, no other server can answer in its place.
-        return inf if row.durability == "durable" else asked_ms + self._timing.trust_ms
+        until_ms = inf if row.durability == "durable" else asked_ms + self._timing.trust_ms
+        return row.incarnation, until_ms, row.durability == "replicated"

@@ -18,6 +18,7 @@ class Timing(Struct, frozen=True, kw_only=True):
             of one that was lost are sold again no sooner than that, for a server that everybody else has given up may
             still answer this engine.
         look_ms: how often the engine looks.
+        alone_ms: how long a copy that its cluster holds for dead is waited for before a sale is acknowledged without.
     """
 
     patience_ms: int = 5000
@@ -26,3 +27,4 @@ class Timing(Struct, frozen=True, kw_only=True):
     retry_ms: int = 500
     trust_ms: int = 30_000
     look_ms: int = 5_000
+    alone_ms: int = 1_000

@@ -78,14 +78,15 @@ def open_partition(connection: Connection, ref: PartitionRef, incarnation: int) 
     )
 
 
-def mark_fast(connection: Connection, ref: PartitionRef, incarnation: int) -> None:
-    """Not every write of the partition is synced from now on."""
-    connection.execute(
+def mark_fast(connection: Connection, ref: PartitionRef, incarnation: int) -> bool:
+    """Not every write of the partition is synced, or on every copy, from now on. False where it is fenced or over."""
+    result = connection.execute(
         update(partitions)
         .where(partitions.c.item_id == ref.item_id, partitions.c.partition == ref.partition)
-        .where(partitions.c.incarnation == incarnation)
+        .where(partitions.c.incarnation == incarnation, partitions.c.state.in_(("new", "open", "rebuilding")))
         .values(durability="fast")
     )
+    return result.rowcount == 1
 
 
 def fence_partition(connection: Connection, ref: PartitionRef, incarnation: int, reason: str) -> None:

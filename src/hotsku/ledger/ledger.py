@@ -166,9 +166,15 @@ class SqlLedger:
             Urgency.LEASE, lambda connection, _: leases_.open_partition(connection, ref, incarnation)
         )
 
-    async def mark_fast(self, ref: PartitionRef, incarnation: int) -> None:
-        """The partition is armed where not every write is synced: from now on only a seal proves a restart."""
-        await self._database.write(Urgency.LEASE, lambda connection, _: leases_.mark_fast(connection, ref, incarnation))
+    async def mark_fast(self, ref: PartitionRef, incarnation: int) -> bool:
+        """Not every write of the partition is synced, or on every copy, from now on: only a seal proves a restart.
+
+        Returns:
+            Whether it is so; False where the incarnation is fenced or over: its end may have been proven already.
+        """
+        return await self._database.write(
+            Urgency.LEASE, lambda connection, _: leases_.mark_fast(connection, ref, incarnation)
+        )
 
     async def fence_partition(self, ref: PartitionRef, incarnation: int, reason: str) -> None:
         """A new or open partition gets no more leases; one in any other state stays as it is."""

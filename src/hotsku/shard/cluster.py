@@ -1,6 +1,6 @@
 """The topology of a Valkey or Redis Cluster, as redis-py's cluster client reads it (CLUSTER NODES)."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import TypedDict, cast
 
@@ -52,6 +52,7 @@ class ClusterTopology(Topology):
         self._login = login
         self._owners: dict[int, Address] = {}
         self._replicas: dict[Address, list[Address]] = {}  # by master, in the order of their slots
+        self._copies: dict[Address, int] = {}
 
     def owner(self, slot: int) -> Address | None:
         return self._owners.get(slot)
@@ -61,6 +62,9 @@ class ClusterTopology(Topology):
 
     def replicas(self, master: Address) -> list[Address]:
         return self._replicas.get(master, [])
+
+    def copies(self, master: Address) -> int:
+        return self._copies.get(master, 0)
 
     def group(self, slot: int) -> int:
         return slot
@@ -81,11 +85,13 @@ class ClusterTopology(Topology):
             raise BackendUnavailable(f"no node of the cluster can be reached: {error}") from error
         found = {node["node_id"]: self._address(name, node) for name, node in nodes.items()}
         replicas = _living_replicas(nodes)
-        self._owners, self._replicas = {}, {}
+        followers = Counter(node["master_id"] for node in nodes.values())
+        self._owners, self._replicas, self._copies = {}, {}, {}
         for node in sorted(nodes.values(), key=_first_slot):
             if node["slots"]:
                 master = found[node["node_id"]]
                 self._replicas[master] = [found[replica] for replica in replicas[node["node_id"]]]
+                self._copies[master] = followers[node["node_id"]]
                 for low, *high in node["slots"]:
                     self._owners.update(dict.fromkeys(range(int(low), int((high or [low])[-1]) + 1), master))
 

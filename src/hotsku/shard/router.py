@@ -67,16 +67,24 @@ class Router:
         for wire in self._wires.values():
             wire.close()
 
-    async def send(self, slot: int, *arguments: Argument, copied: bool = False) -> Reply:
+    async def send(self, slot: int, *arguments: Argument) -> Reply:
         """Send one command, whose keys are all in `slot`, and wait for its reply.
-
-        Args:
-            copied: wait until the copies have it, too.
 
         Raises:
             Lost: no reply came, or the server cannot serve now.
             BackendUnavailable: the server refused the command.
         """
+        return (await self._follow(slot, arguments, copied=False))[0]
+
+    async def send_copied(self, slot: int, *arguments: Argument) -> tuple[Reply, bool]:
+        """`send`, and wait until the copies that live have it, too.
+
+        Returns:
+            The reply; and whether these are all that may ever take over from the server.
+        """
+        return await self._follow(slot, arguments, copied=True)
+
+    async def _follow(self, slot: int, arguments: tuple[Argument, ...], *, copied: bool) -> tuple[Reply, bool]:
         address, asking = self.topology.owner(slot), False
         for _ in range(_MOST_REDIRECTIONS):
             if address is None:
@@ -87,7 +95,8 @@ class Router:
                 raise Lost(f"{address.name} is not known yet", sent=False)
             try:
                 copies = self._copies_of(address) if copied else None
-                return await self._wire(address).call(*arguments, asking=asking, copies=copies)
+                every = (copies.replicas if copies else 0) >= self.topology.copies(address)
+                return await self._wire(address).call(*arguments, asking=asking, copies=copies), every
             except Lost:
                 self.topology.doubt()
                 raise

@@ -69,9 +69,7 @@ class WireShard:
         """
         k = self._partition(ref)
         waits = self._router.waits_for_copies(k.slot)
-        reply = await self._call(
-            k, "hs_deduct", k.all(), incarnation, deadline_ms, int(take), orders, int(waits), copied=waits
-        )
+        reply, copied = await self._call_copied(k, "hs_deduct", incarnation, deadline_ms, int(take), orders, int(waits))
         if reply[0] == b"LATE":
             raise Late(cast(int, reply[1]))
         return BatchReply(
@@ -84,6 +82,7 @@ class WireShard:
             cast(int, reply[7]),
             cast(bytes, reply[8]).decode(),
             cast(list[bytes], reply[9:]),
+            copied,
         )
 
     async def step(self, ref: PartitionRef, incarnation: int, steps: bytes) -> StepReply:
@@ -94,13 +93,14 @@ class WireShard:
         """
         k = self._partition(ref)
         waits = self._router.waits_for_copies(k.slot)
-        reply = await self._call(k, "hs_step", k.all(), incarnation, steps, int(waits), copied=waits)
+        reply, copied = await self._call_copied(k, "hs_step", incarnation, steps, int(waits))
         return StepReply(
             cast(int, reply[1]),
             cast(int, reply[2]),
             cast(int, reply[3]),
             cast(bytes, reply[4]).decode(),
             cast(list[bytes], reply[5:]),
+            copied,
         )
 
     async def expire(self, ref: PartitionRef, incarnation: int, most: int) -> Swept:
@@ -303,13 +303,20 @@ class WireShard:
             keys = self._keys[ref] = self._names.partition(ref)
         return keys
 
-    async def _call(
-        self, k: PartitionKeys, function: str, keys: tuple[str, ...], *arguments: Argument, copied: bool = False
-    ) -> list[Reply]:
-        call = (function, len(keys), *keys, *arguments)
-        reply = cast(list[Reply], await self._router.send(k.slot, "FCALL", *call, copied=copied))
-        if reply and reply[0] == b"FENCED":
-            raise Fenced
-        if reply and reply[0] == b"STALE":
-            raise Stale
-        return reply
+    async def _call(self, k: PartitionKeys, function: str, keys: tuple[str, ...], *arguments: Argument) -> list[Reply]:
+        return _checked(await self._router.send(k.slot, "FCALL", function, len(keys), *keys, *arguments))
+
+    async def _call_copied(self, k: PartitionKeys, function: str, *arguments: Argument) -> tuple[list[Reply], bool]:
+        """Call a function with all of the partition's keys, and wait for the copies; also: are these all there are?"""
+        keys = k.all()
+        answer, copied = await self._router.send_copied(k.slot, "FCALL", function, len(keys), *keys, *arguments)
+        return _checked(answer), copied
+
+
+def _checked(answer: Reply) -> list[Reply]:
+    reply = cast(list[Reply], answer)
+    if reply and reply[0] == b"FENCED":
+        raise Fenced
+    if reply and reply[0] == b"STALE":
+        raise Stale
+    return reply

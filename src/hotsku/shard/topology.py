@@ -35,6 +35,10 @@ class Topology(ABC):
     def replicas(self, master: Address) -> list[Address]:
         """The replicas that a server has, as far as known."""
 
+    def copies(self, master: Address) -> int:
+        """How many servers may take over from a server: its replicas, and those that seem dead and may come back."""
+        return len(self.replicas(master))
+
     @abstractmethod
     async def refresh(self) -> None:
         """Look anew.
