@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 from tests.support.engines import Bench, open_bench, outcomes
+from tests.support.faulty import Faults, faulty_stack
 from tests.support.servers import TestServer
 from tests.support.workers import until
 
 from hotsku import Outcome
+from hotsku.app import running_workers
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import ItemSpec
 from hotsku.domain.routing import home
@@ -283,3 +286,17 @@ async def test_a_closed_item_gets_nothing_more(bench: Bench) -> None:
     assert [(each.left, each.lease_no, each.seq) for each in after] == [
         (each.left, each.lease_no, each.seq) for each in before
     ]
+
+
+async def test_it_starts_while_the_ledger_is_away(bench: Bench) -> None:
+    """That is waited for, as later on; it is no failure of the role."""
+    faults = Faults(Random(0))
+    faults.ledger_away = True
+    engine = await bench.engine()
+    await engine.create_item("sku", 4000, partitions=2)
+    async with running_workers(faulty_stack(bench.stack, faults), ["replenisher"]) as loop:
+        await until(lambda: faults.refused > 1)
+        faults.ledger_away = False
+        answers = await asyncio.gather(*(engine.deduct("sku", 1, order_id=f"o-{number}") for number in range(3900)))
+        assert outcomes(answers) == {"accepted": 3900}
+        assert not loop.failures

@@ -29,7 +29,7 @@ from hotsku.ports import (
 )
 from hotsku.stocking import install_missing, lease_and_install, open_item, reachable
 from hotsku.workers.demand import Demand, ItemDemand
-from hotsku.workers.retrying import AWAY
+from hotsku.workers.retrying import AWAY, Outage, once
 from hotsku.workers.scene import Scene
 
 _log = get_logger("replenisher")
@@ -68,7 +68,7 @@ class Replenisher:
     async def run(self) -> None:
         """Work until cancelled."""
         self._busy.clear()
-        await self._finish_what_a_crash_left()
+        await once(Outage(self.name), self._finish_what_a_crash_left)
         async with asyncio.TaskGroup() as rounds:
             while True:
                 await self._wake.wait()

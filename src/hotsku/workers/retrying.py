@@ -18,6 +18,12 @@ async def repeat(role: str, step: Callable[[], Awaitable[None]]) -> None:
     other exception of `step`."""
     outage = Outage(role)
     while True:
+        await once(outage, step)
+
+
+async def once(outage: "Outage", step: Callable[[], Awaitable[None]]) -> None:
+    """Run `step` until it worked, with growing pauses while a back end is away."""
+    while True:
         end_if_cancelled()
         try:
             await step()
@@ -25,6 +31,7 @@ async def repeat(role: str, step: Callable[[], Awaitable[None]]) -> None:
             await outage.wait(error)
         else:
             outage.over()
+            return
 
 
 class Outage:
