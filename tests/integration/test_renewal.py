@@ -301,3 +301,23 @@ async def test_what_ended_long_ago_does_not_come_back(stack: Stack, monkeypatch:
     assert await caller.record(item, "b") is not None
     # The order is new to the shard, and another attempt to the ledger.
     assert await caller.hold(item, "a") == "D"
+
+
+async def test_a_stream_that_comes_back_is_salvaged_after_all(stack: Stack) -> None:
+    """The relay fenced the partition when its events were gone; then the right files are there again."""
+    item = await _limited(stack)
+    await _ask(stack, item, 1, *((f"o-{n}", "b", 1) for n in range(20)))
+    stream = stack.keys.partition(PartitionRef(item.id, 0)).stream
+    events = await stack.client.dump(stream) or b""
+    await stack.client.delete(stream)
+    stack.run(stack.new_relay(), stack.new_applier())
+
+    async def fenced() -> bool:
+        return (await stack.row(item)).state == "fenced"
+
+    await until(fenced)
+    await stack.client.restore(stream, 0, events)
+    stack.run(stack.new_recoverer(lost_after_ms=0))
+    await until(lambda: _open_as(stack, item, 2))
+    assert (await stack.ledger.standing(item.id)).sold == 20
+    assert await _ask(stack, item, 2, *((f"o-{n}", "b", 1) for n in range(20))) == "R" * 20

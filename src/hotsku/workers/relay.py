@@ -119,6 +119,7 @@ class Relay:
             track = self._tracks.get(ref)
             if track is not None and track.incarnation == incarnation:
                 self._tracks.reach(track, watermark)
+        self._tracks.mend(work.flush)
         self._tracks.make_due(work.flush, first=True)  # somebody waits for these
 
     async def _look_what_waits(self) -> None:

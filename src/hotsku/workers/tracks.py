@@ -71,9 +71,15 @@ class Tracks:
         return row.state in ("open", "fenced") and (row.ref, row.incarnation) not in self._broken
 
     def broken(self, track: Progress) -> None:
-        """Its stream does not have all that the ledger lacks: follow it no more."""
+        """Its stream does not have all that the ledger lacks: follow it no more, until somebody finds otherwise."""
         self._broken.add((track.ref, track.incarnation))
         self.drop(track)
+
+    def mend(self, refs: Iterable[PartitionRef]) -> None:
+        """Somebody has seen events in these streams that the ledger lacks: what was missing may be there again."""
+        if self._broken:
+            mended = set(refs)
+            self._broken = {(ref, incarnation) for ref, incarnation in self._broken if ref not in mended}
 
     def adopt(self, rows: Sequence[PartitionRow]) -> list[Progress]:
         """Follow every partition that is relayed, from the ledger's watermark. Returns those that are so no more."""
