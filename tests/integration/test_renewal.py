@@ -2,6 +2,7 @@
 before its time."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -19,10 +20,11 @@ from hotsku.app import recover
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import Item
 from hotsku.domain.routing import order_field
-from hotsku.ports import Stale
+from hotsku.ports import FencedReport, Lost, Needs, Stale
 from hotsku.settings import Settings
 from hotsku.stocking import open_item
 from hotsku.workers.auditor import Auditor
+from hotsku.workers.recoverer import Recoverer
 from hotsku.workers.renewal import Renewal
 
 pytestmark = pytest.mark.anyio
@@ -321,3 +323,27 @@ async def test_a_stream_that_comes_back_is_salvaged_after_all(stack: Stack) -> N
     await until(lambda: _open_as(stack, item, 2))
     assert (await stack.ledger.standing(item.id)).sold == 20
     assert await _ask(stack, item, 2, *((f"o-{n}", "b", 1) for n in range(20))) == "R" * 20
+
+
+@pytest.mark.parametrize("lost_after_ms", [0, NEVER_MS], ids=["given up", "waiting"])
+async def test_what_one_recoverer_found_lost_no_other_finds_proven(stack: Stack, lost_after_ms: int) -> None:
+    """An engine told the first one what it had acknowledged; then both were gone."""
+    item = await _limited(stack)
+    await _ask(stack, item, 1, *((f"o-{n}", "b", 1) for n in range(20)))
+    stack.server.restart()
+    await stack.client.connection_pool.disconnect()
+    first = stack.new_recoverer(lost_after_ms=lost_after_ms)
+    report = FencedReport(ref=PartitionRef(item.id, 0), incarnation=1, acknowledged_seq=21)
+    first._hear(Needs(engine_id="e", no=1, fenced=[report]))
+    await until(lambda: _marked(stack, first, item))
+    stack.run(stack.new_relay(), stack.new_applier(), stack.new_recoverer(lost_after_ms=0))
+    await until(lambda: _open_as(stack, item, 2))
+    standing = await stack.ledger.standing(item.id)
+    assert (standing.sold, standing.quarantined) == (20, standing.preallocated)
+    assert standing.quarantined > 0
+
+
+async def _marked(stack: Stack, recoverer: Recoverer, item: Item) -> bool:
+    with suppress(Lost):  # its connection is of before the restart
+        await recoverer.look()
+    return (await stack.row(item)).durability == "fast"

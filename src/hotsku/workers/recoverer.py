@@ -218,7 +218,10 @@ class Recoverer:
             why = "the shard refused: its memory changed under an armed fence, or does not add up"
             verdict = Verdict("lost", why)
         self._say(row, status, verdict)
-        if verdict.action == "renew" or self._given_up(row):
+        given_up = not verdict.proven and self._given_up(row)
+        if given_up or max(status.seq, row.watermark) < self._acknowledged_of(row):
+            await self._ledger.mark_fast(ref, row.incarnation)  # another recoverer may not have heard of it
+        if verdict.action == "renew" or given_up:
             await self._ledger.fence_partition(ref, row.incarnation, verdict.reason)
             self._renewing = True
         return False
@@ -229,8 +232,10 @@ class Recoverer:
         return now_ms - since_ms >= self._lost_after_ms
 
     def _judge(self, row: PartitionRow, status: PartitionStatus, durability: Durability) -> Verdict:
-        acknowledged_seq = self._acknowledged.get((row.ref, row.incarnation), 0)
-        return judge_restart(_evidence(row, status, durability, acknowledged_seq))
+        return judge_restart(_evidence(row, status, durability, self._acknowledged_of(row)))
+
+    def _acknowledged_of(self, row: PartitionRow) -> int:
+        return self._acknowledged.get((row.ref, row.incarnation), 0)
 
     # --- a new incarnation ---
 
