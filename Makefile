@@ -11,7 +11,7 @@ INSTALL := --require-hashes -r requirements.lock
 SELF := --no-deps --no-build-isolation -e .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve bench test lint format clean lock
+.PHONY: help setup demo serve bench test chaos lint format clean lock
 
 help: ## Say what the targets do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,13 @@ TEST_PROCESSES ?= 4
 
 test: setup ## Run the tests (more arguments: PYTEST_ARGS)
 	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
+
+CHAOS_SEEDS ?= 1-20
+CHAOS_SECONDS ?= 20
+
+chaos: setup ## Run the schedules of faults, long (CHAOS_SEEDS="1-100" CHAOS_SECONDS=20)
+	@HOTSKU_CHAOS_SEEDS=$(CHAOS_SEEDS) HOTSKU_CHAOS_SECONDS=$(CHAOS_SECONDS) HOTSKU_CHAOS_DURABILITY=durable,fast \
+		$(BIN)/python -m pytest -s tests/chaos $(PYTEST_ARGS)
 
 lint: setup ## Check style, types and the import contract
 	@$(BIN)/ruff check .
