@@ -54,7 +54,10 @@ class Losses:
         self._recoverers: list[WorkerLoop] = []
 
     async def sell(self) -> None:
-        """Some hundred orders, if it sells now; first stock, if it needs some."""
+        """Some hundred orders, if it sells now; first stock, if it needs some. What it had before is remembered."""
+        if self.random.random() < 0.3:
+            keys = (self._keys.meta, self._keys.orders, self._keys.buyers, self._keys.stream)
+            self._old = {key: found for key in keys if (found := await self.stack.client.dump(key))}
         row = await self.stack.ledger.partition(self.ref)
         assert row is not None
         if row.lease_no == 0 and row.state == "open":
@@ -65,10 +68,10 @@ class Losses:
         packed = [part for n in numbers for part in (order_field(f"o-{n}", f"b-{n % BUYERS}"), 1)]
         await self.stack.shard.deduct(self.ref, row.incarnation, _FAR_MS, True, msgspec.msgpack.encode(packed))
 
-    async def lose(self) -> None:
+    async def lose(self, what: str = "") -> None:
         """Something that unarms, empties or sets back the partition."""
         keys = (self._keys.meta, self._keys.orders, self._keys.buyers, self._keys.stream)
-        what = self.random.choice(("restart", "restart", "restart", "flush", "delete", "remember", "back", "back"))
+        what = what or self.random.choice(("restart", "restart", "flush", "delete", "back", "back"))
         row = await self.stack.ledger.partition(self.ref)
         print(f"  {what}", flush=True)
         match what:
@@ -80,8 +83,6 @@ class Losses:
                 await self.stack.client.flushall()
             case "delete":
                 await self.stack.client.delete(*self.random.sample(keys, self.random.randint(1, 4)))
-            case "remember":
-                self._old = {key: found for key in keys if (found := await self.stack.client.dump(key))}
             case "back" if self._old:
                 await self.stack.client.delete(*keys)
                 for key, dumped in self._old.items():
@@ -115,6 +116,11 @@ async def test_what_the_ledger_knows_is_on_the_shard_again(valkey: TestServer, t
                 await random.choice((losses.sell, losses.sell, losses.sell, losses.lose, losses.recoverers))()
             await asyncio.sleep(random.choice((0, 0.005, 0.02, 0.1, 0.4)))
         await losses.recoverers()
+        await until(lambda: _at_rest(stack, item), 60)
+        for _ in range(3):
+            with suppress(*_NOT_NOW):
+                await losses.sell()
+        await losses.lose("back")
         await until(lambda: _at_rest(stack, item), 60)
         await _compare(stack, item)
 
