@@ -12,8 +12,8 @@ import sys
 
 import uvloop
 
-from hotsku.app import WORKER_SETTINGS, run_worker
-from hotsku.errors import HotSKUError, InvalidSettings
+from hotsku.app import WORKER_SETTINGS, run_worker, unwatched
+from hotsku.errors import HotSKUError
 from hotsku.log import get_logger, log_json
 from hotsku.settings import Settings
 from hotsku.worker_counts import counts_file, leaving_counts
@@ -23,9 +23,8 @@ async def _main(settings: Settings) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     folder = settings.embedded_folder
-    if folder is None:
-        raise InvalidSettings("shard_url must be embedded:FOLDER, for the worker of a folder")
-    await run_worker(settings, stop=stop, watch=leaving_counts(counts_file(folder)))
+    watch = unwatched if folder is None else leaving_counts(counts_file(folder))
+    await run_worker(settings, stop=stop, watch=watch)
 
 
 def main() -> None:

@@ -53,14 +53,14 @@ def test_the_receipt_of_the_page() -> None:
     assert "InvalidRequest" in _with_python(_SHOWN, "k1:another").stderr
 
 
-@pytest.mark.skipif(_NODE is None, reason="no node on PATH")
+@pytest.mark.skipif(_NODE is None, reason="optional: no node on PATH")
 def test_the_receipt_of_the_page_by_node() -> None:
     for keys in (_KEYS, _ROTATED):
         assert json.loads(_with_node(_SHOWN, keys).stdout) == _SAYS
     assert (_with_node(_SHOWN, "k1:another").returncode, _with_node(_SHOWN, "k3:x").returncode) == (1, 1)
 
 
-@pytest.mark.skipif(_NODE is None, reason="no node on PATH")
+@pytest.mark.skipif(_NODE is None, reason="optional: no node on PATH")
 def test_node_refuses_what_nobody_signed() -> None:
     tokens = [token for token in _changed(_SHOWN) if token != _SHOWN]
     keys = hotsku.receipts.read_keys(_ROTATED)
@@ -79,7 +79,7 @@ def test_node_refuses_what_nobody_signed() -> None:
     assert json.loads(done.stdout) == [None] * len(tokens) + [_SAYS]
 
 
-@pytest.mark.skipif(_NODE is None, reason="no node on PATH")
+@pytest.mark.skipif(_NODE is None, reason="optional: no node on PATH")
 def test_a_gateways_receipts_by_node() -> None:
     """Those of a hold and of its confirmation, by the keys that the embedded folder has made."""
     with embedded_folder(".hotsku") as folder, running_gateway(folder.path.parent) as gateway:

@@ -30,7 +30,7 @@ async def stack(module_valkey: TestServer, tmp_path: Path) -> AsyncIterator[Stac
 async def test_the_seed_example(stack: Stack) -> None:
     item = await stack.ledger.create_item(spec(total=10_000), "durable", stack.clock.now_ms())
     ref = PartitionRef(item.id, 0)
-    await stack.shard.begin(ref, 1, item.spec, await stack.shard.memory(ref))
+    await stack.shard.begin(ref, 1, item, await stack.shard.memory(ref))
     await stack.ledger.open_partition(ref, 1)
     assert await _figures(stack, item) == Standing(total=10_000, pool=10_000, preallocated=0, sold=0)
 

@@ -141,7 +141,7 @@ async def _compare(stack: Stack, item: Item) -> None:
     assert sum(row.quantity for row in rows) <= TOTAL
     ref = PartitionRef(item.id, 0)
     for row in rows:
-        record = await stack.shard.order(ref, order_field(row.order_id, row.buyer_id))
+        record, _ = await stack.shard.order(ref, order_field(row.order_id, row.buyer_id))
         assert record is not None
         assert (record.quantity, record.incarnation, record.seq) == (row.quantity, row.incarnation, row.seq)
     assert (await stack.status(item)).orders == len(rows)

@@ -30,7 +30,7 @@ def http(gateway: Gateway) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if not has_browser():
-        pytest.skip("no chromium and chromedriver on PATH")
+        pytest.skip("optional: no chromium and chromedriver on PATH")
     with open_browser() as opened:
         yield opened
 

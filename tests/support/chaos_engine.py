@@ -88,7 +88,10 @@ class Engine:
     async def die(self) -> None:
         """As kill -9: what is in flight stays in flight, and nobody hears of it."""
         self.alive = False
-        running = [path._running for path in self._paths.all_partitions() if path._running is not None]
+        items = self._paths._by_id.values()
+        loops = [path._running for item in items for path in item.partitions]
+        loops += [path._running for item in items for path in item.steps]
+        running = [loop for loop in loops if loop is not None]
         dying = [*running, *self.inventory._tasks, *self.callers]
         for task in dying:
             task.cancel()

@@ -18,8 +18,8 @@ from tests.support.metrics import every_family
 
 import hotsku
 from hotsku.cli import main as cli
-from hotsku.http.hot_routes import Deduct
 from hotsku.http.metrics import exposed
+from hotsku.http.placing import Deduct
 from hotsku.settings import Settings, load_settings
 
 Document = dict[str, Any]
