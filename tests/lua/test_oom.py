@@ -48,6 +48,16 @@ def test_a_restart_out_of_memory_is_armed_so_that_it_can_be_trimmed(server: Test
         assert partition.status()["sealed"] == 1
 
 
+def test_a_new_incarnation_begins_out_of_memory(server: TestServer) -> None:
+    with connect(server) as client:
+        partition = Partition.begun(client, stock=100)
+        partition.deduct(order("a"))
+        client.config_set("maxmemory", "1mb")
+        assert partition.renew(2) == ["OK", "rebuilding"]
+        assert partition.finish(2) == ["OK"]
+        invariants.check(partition)
+
+
 def test_orders_lives_go_on_out_of_memory(server: TestServer) -> None:
     with connect(server) as client:
         partition = Partition.begun(client, stock=100, limit=20)

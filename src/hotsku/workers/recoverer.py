@@ -245,10 +245,18 @@ class Recoverer:
         renewed: list[PartitionRef] = []
         for start in range(0, len(refs), _AT_ONCE):
             some = refs[start : start + _AT_ONCE]
-            opened = await asyncio.gather(*(_unless_lost(self._renew_one, ref) for ref in some))
+            opened = await asyncio.gather(*(self._renew_unless_refused(ref) for ref in some))
             renewed += [ref for ref, each in zip(some, opened, strict=True) if each]
         self._renewing = len(renewed) < len(refs) or (self._renewing and not refs)
         return renewed
+
+    async def _renew_unless_refused(self, ref: PartitionRef) -> bool | None:
+        """A server that refuses (it is full) is felt by its partitions alone."""
+        try:
+            return await _unless_lost(self._renew_one, ref)
+        except BackendUnavailable as error:
+            _log.warning("not led on yet", item_id=ref.item_id, partition=ref.partition, why=str(error))
+            return None
 
     async def _renew_one(self, ref: PartitionRef) -> bool:
         row = await self._ledger.partition(ref)

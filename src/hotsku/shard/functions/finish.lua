@@ -13,4 +13,5 @@ local function finish_rebuilding(keys, args)
   return {'OK'}
 end
 
-redis.register_function('hs_finish', finish_rebuilding)
+-- As for `hs_renew`.
+redis.register_function{function_name = 'hs_finish', callback = finish_rebuilding, flags = {'allow-oom'}}

@@ -36,4 +36,5 @@ local function renew_partition(keys, args)
   return {'OK', 'armed'}
 end
 
-redis.register_function('hs_renew', renew_partition)
+-- It must work out of memory too: what it drops is more than what it writes.
+redis.register_function{function_name = 'hs_renew', callback = renew_partition, flags = {'allow-oom'}}
