@@ -46,6 +46,7 @@ async def test_an_item_with_other_figures_is_a_conflict_that_names_them(ledger: 
         await ledger.create_item(spec(total=101, limit_per_buyer=2, opens_at_ms=7), "durable", NOW)
     assert "another opens_at" in str(caught.value)
     assert "partitions" not in str(caught.value)
+    assert caught.value.field == "sku"
     assert (await ledger.standing(item.id)).total == 100
 
 

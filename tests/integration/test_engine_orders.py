@@ -186,6 +186,8 @@ async def test_bad_figures_of_an_item(bench: Bench) -> None:
         # The shard has 0 for "none": a time that is not after 1970 would be no limit at all.
         ("closes_at", {"closes_at": datetime(1970, 1, 1, tzinfo=UTC)}),
         ("closes_at", {"closes_at": datetime(1950, 1, 1, tzinfo=UTC)}),
+        # It could not be told again, and with it no list of items.
+        ("opens_at", {"opens_at": datetime.max.replace(tzinfo=UTC)}),
         ("routing", {"routing": "random", "limit_per_buyer": 1}),
         ("refund_restores_limit", {"refund_restores_limit": 1}),
     ]

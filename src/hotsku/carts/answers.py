@@ -1,10 +1,10 @@
 """What the calls of a cart answer, from its row in the ledger: the same for a replay as for the first one."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from hotsku.domain.cart import Cart, CartLine, LineAnswer
 from hotsku.domain.deduction import OrderState, Outcome
+from hotsku.domain.times import time_of
 from hotsku.ports import CartRow
 
 
@@ -31,7 +31,7 @@ def _answer(
         order_id=cart.order_id,
         buyer_id=cart.buyer_id,
         lines=_lines(cart),
-        expires_at=None if refused else datetime.fromtimestamp(cart.expires_at_ms / 1000, UTC),
+        expires_at=None if refused else time_of(cart.expires_at_ms),
         payment_ref=cart.payment_ref or None,
         refund_payment_ref=refund_payment_ref or None,
         refused=refused,

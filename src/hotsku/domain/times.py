@@ -1,24 +1,29 @@
 """Times as people have them (timezone-aware, in UTC) and as shards and ledger do (milliseconds since the epoch)."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from hotsku.errors import InvalidRequest
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Shards have 0 for "no limit", so that a sale cannot open or close then.
-_EPOCH = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+_FIRST = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+# With an offset a time may be in a year that UTC's calendar does not have: it could not be told again.
+_END = datetime(9999, 1, 1, tzinfo=UTC)
+
+TIME_ALLOWED = "a timezone-aware datetime after 1970 and before 9999"
 
 
 def to_ms(field: str, value: object) -> int | None:
     """Milliseconds since the epoch of a timezone-aware time; None for None.
 
     Raises:
-        InvalidRequest: `value` is naive, not after 1970, or no time at all; the error names `field`.
+        InvalidRequest: `value` is naive, not within these years, or no time at all; the error names `field`.
     """
     if value is None:
         return None
-    if type(value) is not datetime or value.utcoffset() is None or value <= _EPOCH:
-        raise InvalidRequest(field, "a timezone-aware datetime after 1970")
-    return int(value.timestamp() * 1000)
+    if type(value) is not datetime or value.utcoffset() is None or not _FIRST < value < _END:
+        raise InvalidRequest(field, TIME_ALLOWED)
+    return (value - _EPOCH) // timedelta(milliseconds=1)
 
 
 def from_ms(value: int | None) -> datetime | None:
@@ -28,4 +33,4 @@ def from_ms(value: int | None) -> datetime | None:
 
 def time_of(ms: int) -> datetime:
     """The time in UTC."""
-    return datetime.fromtimestamp(ms / 1000, UTC)
+    return _EPOCH + timedelta(milliseconds=ms)

@@ -6,7 +6,7 @@ from hotsku.domain.deduction import Deduction, OrderState, Outcome
 from hotsku.domain.identity import check_order_ids
 from hotsku.domain.order import OrderRecord
 from hotsku.domain.routing import home, order_field
-from hotsku.domain.times import to_ms
+from hotsku.domain.times import TIME_ALLOWED, to_ms
 from hotsku.engine.answers import birth_outcome, record_of, told
 from hotsku.engine.engine import Engine, check_page
 from hotsku.engine.item_path import ItemPath
@@ -95,7 +95,7 @@ class Lookup(Engine):
         if not isinstance(older_than, timedelta):
             return to_ms("older_than", older_than)
         if older_than < timedelta(0):
-            raise InvalidRequest("older_than", "a timedelta of 0 or more, or a timezone-aware datetime after 1970")
+            raise InvalidRequest("older_than", f"a timedelta of 0 or more, or {TIME_ALLOWED}")
         return self._clock.now_ms() - older_than // timedelta(milliseconds=1)
 
 

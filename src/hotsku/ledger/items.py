@@ -130,7 +130,7 @@ def _check_same(known: ItemSpec, asked: ItemSpec) -> None:
     differing = [name for name in ItemSpec.__struct_fields__ if getattr(known, name) != getattr(asked, name)]
     if differing:
         parts = ", ".join(_difference(name, getattr(known, name), getattr(asked, name)) for name in differing)
-        raise IdempotencyConflict(f"the item {known.sku!r} exists with other figures: {parts}")
+        raise IdempotencyConflict(f"the item {known.sku!r} exists with other figures: {parts}", "sku")
 
 
 def _difference(name: str, known: object, asked: object) -> str:
