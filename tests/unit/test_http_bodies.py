@@ -148,6 +148,29 @@ def test_what_is_refused_of_the_other_bodies(kind: Body[Struct], body: str, fiel
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "why"),
+    [
+        (
+            CART,
+            '{"order_id": "o", "lines": [{"sku": "a", "q": 1}]}',
+            "lines[0].q must be left out: allowed are sku, quantity",
+        ),
+        (CART, '{"lines": [{"sku": "a"}], "quantity": 1}', "allowed are order_id, lines, buyer_id, metadata, ttl_s"),
+        (CART, '{"order_id": "o", "lines": ["a"]}', "lines[0] must be one JSON object with sku, quantity"),
+        (BATCH, '{"orders": [{"order_id": "o"}], "buyer_id": "b"}', "buyer_id must be left out: allowed are orders"),
+        (BATCH, '{"orders": [{"sku": "a"}]}', "allowed are order_id, quantity, buyer_id, metadata"),
+        (EXTEND, "[]", "body must be one JSON object with ttl_s, buyer_id"),
+        (EMPTY, '{"why": 1}', "why must be left out: the body has no fields"),
+        (EMPTY, "[]", "body must be one JSON object with no fields"),
+    ],
+)
+def test_what_is_said_to_be_allowed_is(kind: Body[Struct], body: str, why: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        kind.read(body.encode())
+    assert str(caught.value).endswith(why)
+
+
 @pytest.mark.parametrize("kind", [CONFIRM, RELEASE, BEGIN_PAYMENT, REFUND, EMPTY])
 def test_a_body_of_which_nothing_is_needed_may_be_left_out(kind: Body[Struct]) -> None:
     assert kind.read(b"") == kind.read(b"{}")

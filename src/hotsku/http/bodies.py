@@ -174,11 +174,11 @@ CONFIRM = Body(ConfirmBody, {**_BUYER, "payment_ref": _PAYMENT}, optional=True)
 BEGIN_PAYMENT = Body(BeginPaymentBody, {**_BUYER, "ttl_s": f"{_TTL}, or null"}, optional=True)
 EXTEND = Body(ExtendBody, {**_BUYER, "ttl_s": _TTL})
 REFUND = Body(RefundBody, {**_BUYER, "quantity": f"{_QUANTITY}, or null"}, optional=True)
-BATCH = Body(BatchBody, {"orders": f"a list of 1 to {MAX_BATCH} orders", **_PLACED}, nested=True)
+BATCH = Body(BatchBody, {"orders": f"a list of 1 to {MAX_BATCH} orders", **_PLACED}, nested=BatchOrder)
 CART = Body(
     CartBody,
     {**_PLACED, "sku": _ID, "lines": f"a list of 1 to {MAX_LINES} lines", "ttl_s": f"{_TTL}, or null"},
-    nested=True,
+    nested=CartLineBody,
 )
 RESTOCK = Body(
     RestockBody, {"adjustment_id": _ID, "quantity": f"an integer from -{MAX_QUANTITY} to {MAX_QUANTITY}, but not 0"}

@@ -25,13 +25,13 @@ class Body(Generic[T]):
     """Reads one kind of body."""
 
     def __init__(
-        self, kind: type[T], allowed: Mapping[str, str], *, nested: bool = False, optional: bool = False
+        self, kind: type[T], allowed: Mapping[str, str], *, nested: type[Struct] | None = None, optional: bool = False
     ) -> None:
         """
         Args:
             kind: a struct that forbids unknown fields.
             allowed: for each field's name, words that complete "<field> must be ...".
-            nested: there are objects in it.
+            nested: what the objects in it are, where there are any.
             optional: it may be left out; that is the same as `{}`.
         """
         self.kind = kind
@@ -61,7 +61,7 @@ class Body(Generic[T]):
     def _refuse_doubled_keys(self, body: bytes) -> None:
         # A second reading costs more than the first, and a flat body needs it only where a key occurs twice in it (as a
         # key, or as a value), or may be written with an escape.
-        if not self._nested and b"\\" not in body and not self._has_twice(body):
+        if self._nested is None and b"\\" not in body and not self._has_twice(body):
             return
         try:
             json.loads(body, object_pairs_hook=_refuse_doubled)
@@ -86,14 +86,15 @@ class Body(Generic[T]):
             return InvalidRequest(
                 _joined(place, missing[1]), f"given: {self._allowed.get(missing[1], 'it is required')}"
             )
-        name = re.sub(r"\[.*?\]", "", place).rpartition(".")[2]
+        name = place.rpartition(".")[2]
         if name in self._allowed:
             return InvalidRequest(place, self._allowed[name])
-        return InvalidRequest(place or "body", f"one JSON object with {', '.join(self._allowed) or 'no fields'}")
+        return InvalidRequest(place or "body", f"one JSON object with {self._names(place) or 'no fields'}")
 
     def _names(self, place: str) -> str:
-        inside = [name for name in self._allowed if not place or name != place.partition("[")[0]]
-        return ", ".join(inside)
+        """The fields of the object there."""
+        kind = self._nested if place and self._nested else self.kind
+        return ", ".join(kind.__struct_encode_fields__)
 
 
 class _Doubled(Exception):
