@@ -174,6 +174,8 @@ def test_items_are_created_once(http: httpx.Client) -> None:
     assert no(http.post("/v1/items", json={"sku": "n", "total": 1, "closes_at": "2100-01-01"}), 400)["field"] == (
         "closes_at"
     )
+    late = {"sku": "n", "total": 1, "opens_at": "9999-12-31T23:00:00-12:00"}  # in UTC it is in the year 10000
+    assert no(http.post("/v1/items", json=late), 400)["field"] == "opens_at"
     assert no(http.post("/v1/items?dry=1", json=body), 400)["field"] == "dry"
 
 
@@ -184,8 +186,13 @@ def test_items_are_listed_by_sku(http: httpx.Client) -> None:
     assert [item["sku"] for item in second["items"]] == ["limited", "measured"]
     everything = http.get("/v1/items").json()
     assert everything["next"] is None
-    for query, field in (("limit=0", "limit"), ("limit=1001", "limit"), ("limit=x", "limit"), ("skip=1", "skip")):
-        assert no(http.get(f"/v1/items?{query}"), 400)["field"] == field
+    for query in ("limit=0", "limit=1001", "limit=x"):
+        assert no(http.get(f"/v1/items?{query}"), 400)["detail"] == "limit must be an integer from 1 to 1000"
+    assert no(http.get("/v1/items?skip=1"), 400)["field"] == "skip"
+    bad_sku = str(no(http.get("/v1/audit?sku=a%20b"), 400)["detail"])
+    assert bad_sku == "sku must be 1 to 64 characters of A-Z a-z 0-9 . _ : @ + = -"
+    older = "/v1/items/sneaker/orders?older_than_s=-1"
+    assert no(http.get(older), 400)["detail"] == "older_than_s must be an integer from 0 to 1000000000"
 
 
 def test_figures_partitions_and_the_audit(http: httpx.Client) -> None:

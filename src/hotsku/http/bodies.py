@@ -22,7 +22,8 @@ MAX_CART_BODY = 65_536
 ID_PATTERN = r"^[A-Za-z0-9._:@+=-]{1,64}$"
 BUYER_PATTERN = r"^[A-Za-z0-9._:@+=-]{0,64}$"
 PAYMENT_PATTERN = rf"^[A-Za-z0-9._:@+=-]{{1,{MAX_PAYMENT_REF_LENGTH}}}$"
-_ID = "1 to 64 characters of A-Z a-z 0-9 . _ : @ + = -"
+ID_WORDS = "1 to 64 characters of A-Z a-z 0-9 . _ : @ + = -"
+BUYER_WORDS = f"nothing, or {ID_WORDS}"
 _QUANTITY = f"an integer from 1 to {MAX_QUANTITY}"
 
 # The engine checks ids, with the patterns that the documents show: a second check here would only cost.
@@ -158,14 +159,14 @@ class ItemBody(Struct, forbid_unknown_fields=True, kw_only=True):
     refund_restores_limit: bool = False
 
 
-_ORDER = {"order_id": _ID, "quantity": _QUANTITY, "buyer_id": f"nothing, or {_ID}"}
+_ORDER = {"order_id": ID_WORDS, "quantity": _QUANTITY, "buyer_id": BUYER_WORDS}
 _TIME = "an RFC 3339 time with its offset, as 2026-11-27T20:00:00Z, or null"
 
 _METADATA = f"text of at most {MAX_METADATA_BYTES} bytes of UTF-8"
 _PAYMENT = f"1 to {MAX_PAYMENT_REF_LENGTH} characters of A-Z a-z 0-9 . _ : @ + = -, or null"
 _TTL = f"an integer from 1 to {MAX_TTL_S}"
 _PLACED = {**_ORDER, "metadata": _METADATA}
-_BUYER = {"buyer_id": f"nothing, or {_ID}"}
+_BUYER = {"buyer_id": BUYER_WORDS}
 
 DEDUCTION = Body(DeductionBody, _PLACED)
 RESERVATION = Body(ReservationBody, {**_PLACED, "ttl_s": f"{_TTL}, or null"})
@@ -177,17 +178,18 @@ REFUND = Body(RefundBody, {**_BUYER, "quantity": f"{_QUANTITY}, or null"}, optio
 BATCH = Body(BatchBody, {"orders": f"a list of 1 to {MAX_BATCH} orders", **_PLACED}, nested=BatchOrder)
 CART = Body(
     CartBody,
-    {**_PLACED, "sku": _ID, "lines": f"a list of 1 to {MAX_LINES} lines", "ttl_s": f"{_TTL}, or null"},
+    {**_PLACED, "sku": ID_WORDS, "lines": f"a list of 1 to {MAX_LINES} lines", "ttl_s": f"{_TTL}, or null"},
     nested=CartLineBody,
 )
 RESTOCK = Body(
-    RestockBody, {"adjustment_id": _ID, "quantity": f"an integer from -{MAX_QUANTITY} to {MAX_QUANTITY}, but not 0"}
+    RestockBody,
+    {"adjustment_id": ID_WORDS, "quantity": f"an integer from -{MAX_QUANTITY} to {MAX_QUANTITY}, but not 0"},
 )
 EMPTY = Body(EmptyBody, {}, optional=True)
 ITEM = Body(
     ItemBody,
     {
-        "sku": _ID,
+        "sku": ID_WORDS,
         "total": _QUANTITY,
         "partitions": f"an integer from 1 to {MAX_PARTITIONS}, or null",
         "limit_per_buyer": f"{_QUANTITY}, or null",

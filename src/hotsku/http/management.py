@@ -17,7 +17,7 @@ from hotsku.http.change_routes import change_routes
 from hotsku.http.health_routes import Metrics, Readiness, health_routes
 from hotsku.http.hot_routes import HotRoutes
 from hotsku.http.item_routes import item_routes
-from hotsku.http.managing import response
+from hotsku.http.managing import QUERY_WORDS, response
 from hotsku.http.order_routes import order_routes
 from hotsku.http.shard_numbers import ShardNumbers
 
@@ -85,7 +85,7 @@ def _named(error: Exception) -> Exception:
         return error
     first = error.errors()[0]
     field = ascii(str(first["loc"][-1]))[1:-1][:64]
-    return InvalidRequest(field, str(first["msg"]).removeprefix("Input should be "))
+    return InvalidRequest(field, QUERY_WORDS.get(field) or str(first["msg"]).removeprefix("Input should be "))
 
 
 def _of_http(error: Exception) -> Answer:

@@ -8,10 +8,23 @@ from starlette.exceptions import HTTPException
 
 from hotsku.errors import InvalidRequest
 from hotsku.http.answers import JSON, Answer, encode
-from hotsku.http.bodies import MAX_BODY
+from hotsku.http.bodies import BUYER_WORDS, ID_WORDS, MAX_BODY
 from hotsku.http.strict_json import Body
 
 T = TypeVar("T", bound=Struct)
+
+MAX_PAGE = 1000
+# Seconds: some thirty years.
+MAX_AGE_S = 1_000_000_000
+
+# What the names of a query may be.
+QUERY_WORDS = {
+    "limit": f"an integer from 1 to {MAX_PAGE}",
+    "older_than_s": f"an integer from 0 to {MAX_AGE_S}",
+    "after": "text of at most 64 characters",
+    "sku": ID_WORDS,
+    "buyer_id": BUYER_WORDS,
+}
 
 
 def only(*names: str) -> params.Depends:
