@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.cluster import LocalCluster
 from tests.support.cutting import Between, Crash, Scissors
@@ -18,7 +19,9 @@ import hotsku
 from hotsku.carts import Carts
 from hotsku.domain.cart import Cart, CartLine, LineAnswer
 from hotsku.domain.deduction import OrderState, Outcome
+from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import Item
+from hotsku.domain.routing import home, order_field
 from hotsku.errors import IdempotencyConflict, InvalidRequest, UnknownItem
 from hotsku.ports import Shard
 from hotsku.settings import Settings
@@ -134,6 +137,20 @@ async def test_a_cart_is_held_and_confirmed(shop: Shop) -> None:
     second = await carts.confirm("c", payment_ref="pay-2")
     assert (second.outcome, second.payment_ref, second.refund_payment_ref) == (Outcome.CONFIRMED, "pay-1", "pay-2")
     assert (await carts.release("c")).outcome is Outcome.CONFIRMED
+
+
+async def test_a_line_that_was_refunded_since_has_followed_its_cart(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    carts, item = shop.carts(), shop.items["cap"]
+    await carts.reserve(LINES, "c", ttl=LONG)
+    await carts.confirm("c")
+    refund = msgspec.msgpack.encode([("refund", order_field("c", ""), 0, 0)])
+    ref = PartitionRef(item.id, home("c", "", item.spec.partitions))
+    assert (await shop.stack.shard.step(ref, 1, refund)).codes == "A"
+    assert (await carts.confirm("c", payment_ref="pay-1")).payment_ref == "pay-1"
+    assert await shop.states("c") == [CONFIRMED, OrderState.REFUNDED, CONFIRMED]
+    assert (await shop.finished("c"), caplog.messages) == (True, [])
 
 
 async def test_a_payment_may_be_named_later(shop: Shop) -> None:

@@ -506,6 +506,20 @@ async def test_a_carts_line_is_the_carts(bench: Bench) -> None:
     assert (done.outcome, done.payment_ref) == (Outcome.CONFIRMED, "pay")
 
 
+async def test_what_a_cart_sold_is_refunded_line_by_line(bench: Bench) -> None:
+    engine = await _shop(bench)
+    await engine._hold("sku", 3, "line", "b", MINUTE, "", cart=True)
+    assert (await engine.refund("sku", order_id="line", buyer_id="b")).outcome is Outcome.HELD
+    await engine._step("sku", StepVerb.CONFIRM, "line", "b", payment_ref="pay", cart=True)
+    for replayed in (False, True):
+        part = await engine.refund("sku", order_id="line", buyer_id="b", quantity=1)
+        assert (part.outcome, part.state, part.refunded, part.replayed) == (
+            Outcome.REFUNDED, OrderState.CONFIRMED, 1, replayed,
+        )  # fmt: skip
+    whole = await engine.refund("sku", order_id="line", buyer_id="b")
+    assert (whole.state, whole.refunded) == (OrderState.REFUNDED, 3)
+
+
 # --- lists and histories ---
 
 

@@ -65,6 +65,10 @@ def test_a_cart_is_held_and_confirmed_as_a_whole(http: httpx.Client) -> None:
     twice = no(end(http, "c-1", "confirm", buyer_id="u-1", payment_ref="pay-2"), 409)
     assert (twice["payment_ref"], twice["refund_payment_ref"]) == ("pay-1", "pay-2")
     assert no(end(http, "c-1", "release", buyer_id="u-1"), 409)["outcome"] == "confirmed"
+    back = http.post("/v1/items/sock/orders/c-1/refund", json={"buyer_id": "u-1", "quantity": 2}).json()
+    assert (back["outcome"], back["refunded"], back["state"]) == ("refunded", 2, "confirmed")
+    assert http.post("/v1/items/shoe/orders/c-1/refund", json={"buyer_id": "u-1"}).json()["state"] == "refunded"
+    assert line_states(http, "c-1", "shoe", "sock", buyer_id="u-1") == ["refunded", "confirmed"]
 
 
 def test_one_line_that_cannot_be_had_is_no_cart(http: httpx.Client) -> None:

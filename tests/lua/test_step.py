@@ -175,9 +175,12 @@ def test_a_carts_line_waits_for_its_carts_decision(partition: Partition) -> None
     assert partition.expire()[1:] == [0, due, 0, "0a", "0b"]
     assert partition.memory() == memory
     assert partition.expire(1)[4:] == ["0a"]
-    assert partition.step(step("confirm", "a"), step("release", "b")).codes == "XX"
+    alone = ("confirm", ""), ("release", ""), ("extend", 1), ("begin_payment", 1), ("refund", 0)
+    assert partition.step(*(step(verb, "b", argument) for verb, argument in alone)).codes == "XXXXN"
     reply = partition.step(step("extend", "a", 1, cart=1), step("confirm", "a", "pay", cart=1))
     assert (reply.codes, reply.records[1].state) == ("AA", CONFIRMED)
+    reply = partition.step(step("refund", "a", 0), step("refund", "a", 0, cart=1), step("release", "a"))
+    assert (reply.codes, reply.records[0].state) == ("ARX", REFUNDED)
     assert partition.step(step("release", "b", cart=1)).codes == "A"
     assert (partition.holds(), list(partition.ended())) == ({}, ["0b"])
     invariants.check(partition)

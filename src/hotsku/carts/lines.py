@@ -11,8 +11,9 @@ from contextlib import suppress
 import msgspec
 
 from hotsku.domain.cart import CartLine
+from hotsku.domain.deduction import OrderState
 from hotsku.domain.events import PartitionRef
-from hotsku.domain.order import StepVerb
+from hotsku.domain.order import OrderRecord, StepVerb, parse_record
 from hotsku.domain.routing import home, order_field, split_field
 from hotsku.log import get_logger
 from hotsku.ports import CartRow, Ledger, Shard, Stale
@@ -62,19 +63,27 @@ async def _home(ledger: Ledger, cart: CartRow, line: CartLine) -> PartitionRef |
 async def _step_line(ledger: Ledger, shard: Shard, ref: PartitionRef, field: str, cart: CartRow | None) -> None:
     verb, payment_ref = (_DECISIONS[cart.state], cart.payment_ref) if cart else (StepVerb.RELEASE, "")
     argument = payment_ref if verb is StepVerb.CONFIRM else ""
-    code = await _step(ledger, shard, ref, _encode([[verb, field, argument, 1]]))
-    # A line that was never held is no part of a released cart. Anything else is a cart that is not all or nothing.
-    if code not in ("A", "R") and not (code in ("-", "X") and verb is StepVerb.RELEASE):
+    code, record = await _step(ledger, shard, ref, _encode([[verb, field, argument, 1]]))
+    if not _follows(verb, code, record):
         _log.error(
             "a line does not follow its cart", item_id=ref.item_id, partition=ref.partition, verb=verb, code=code
         )
 
 
-async def _step(ledger: Ledger, shard: Shard, ref: PartitionRef, steps: bytes) -> str:
+def _follows(verb: StepVerb, code: str, record: OrderRecord | None) -> bool:
+    """A line that was never held is no part of a released cart, and one that was refunded since had been confirmed.
+    Anything else is a cart that is not all or nothing."""
+    if verb is StepVerb.RELEASE:
+        return code in ("A", "R", "-", "X")
+    return code in ("A", "R") or (record is not None and record.state is OrderState.REFUNDED)
+
+
+async def _step(ledger: Ledger, shard: Shard, ref: PartitionRef, steps: bytes) -> tuple[str, OrderRecord | None]:
     for _ in range(_ATTEMPTS):
         row = await ledger.partition(ref)
         if row is None:
-            return "-"
+            return "-", None
         with suppress(Stale):  # a new incarnation has begun meanwhile
-            return (await shard.step(ref, row.incarnation, steps)).codes
+            reply = await shard.step(ref, row.incarnation, steps)
+            return reply.codes, parse_record(reply.records[0]) if reply.records else None
     raise Stale

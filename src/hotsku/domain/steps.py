@@ -9,9 +9,9 @@ _SOLD = (OrderState.CONFIRMED, OrderState.REFUNDED)
 
 def judge(verb: StepVerb, argument: str | int, cart: bool, record: OrderRecord) -> str:
     """The code that step.lua has for it: A it would change the order, R it was done before, N the order's state does
-    not allow it, X the order is a cart's line and the step is not for the cart (or the other way round), O it is
-    confirmed by another payment, I more units than the order has."""
-    if cart != record.cart:
+    not allow it, X the order is a cart's line and the step is not for the cart (or the other way round; but lines are
+    refunded by themselves), O it is confirmed by another payment, I more units than the order has."""
+    if cart != record.cart and not (record.cart and verb is StepVerb.REFUND):
         return "X"
     if verb is StepVerb.CONFIRM:
         return _confirm(str(argument), record)

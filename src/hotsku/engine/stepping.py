@@ -55,7 +55,7 @@ class Stepping(Engine):
 
     async def refund(self, sku: str, *, order_id: str, buyer_id: str = "", quantity: int | None = None) -> Deduction:
         """Take a sale back, in part or wholly; its units can be sold again. The outcome is `refunded`, the state only
-        when it is complete.
+        when it is complete. What a cart sold is refunded line by line.
 
         Args:
             quantity: units refunded in all, those of earlier calls among them; None: all.

@@ -232,7 +232,7 @@ def _not_found(request: StepRequest, sku: str, partition: int) -> Deduction:
 
 
 def _conflict(request: StepRequest, record: OrderRecord) -> IdempotencyConflict:
-    what = "a line of a cart: steps are the cart's" if record.cart else "no line of a cart"
+    what = "a line of a cart: steps are the cart's, but for a refund" if record.cart else "no line of a cart"
     return IdempotencyConflict(f"the order {request.order_id!r} is {what}")
 
 

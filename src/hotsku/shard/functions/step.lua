@@ -100,7 +100,8 @@ local function take_step(changes, r, step)
   if not verb or not verb.takes(argument) or not is_whole(cart, 1) then return 'I' end
   if not r then return '-' end
   expire_due(changes, field, r)
-  if r.cart ~= (cart == 1) then return 'X' end
+  -- What a cart has sold is refunded line by line: a cart takes no step after its decision.
+  if r.cart ~= (cart == 1) and not (r.cart and step[1] == 'refund') then return 'X' end
   return verb.step(changes, field, r, argument)
 end
 
