@@ -154,3 +154,28 @@ async def test_orders_that_were_archived_are_still_stepped_on(ledger: SqlLedger,
     assert await ledger.history(item.id, "o-2", "") == history
     assert [event.kind for event in history] == ["held", "confirmed"]
     await books_hold(ledger, item.id)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["held", "deducted"])
+async def test_an_archived_order_that_had_begun_anew_has_one_row(ledger: SqlLedger, kind: str) -> None:
+    """The shard had forgotten that it ended, and took it again before the item was closed; the ledger was behind."""
+    item = await open_item(ledger, spec(total=100), 30)
+    first = [
+        Event(seq=1, kind=EventKind.HELD, quantity=2, at=NOW, order_id="ended", expires_at=NOW),
+        Event(seq=2, kind=EventKind.EXPIRED, quantity=2, at=NOW, order_id="ended"),
+        sale(3, "sold"),
+    ]
+    await ledger.apply(message(ledger, item.id, first))
+    await ledger.set_item_state(item.id, "closed")
+    await archived(ledger, item)
+    anew = Event(seq=4, kind=EventKind(kind), quantity=3, at=NOW, order_id="ended")
+    assert (await ledger.apply(message(ledger, item.id, [anew, sale(5, "sold", 4)]))).returned == 4
+    await books_hold(ledger, item.id)
+    rows = await ledger.details(item.id, None, 9)
+    assert [(row.order_id, row.seq, row.quantity) for row in rows] == [("sold", 3, 1), ("ended", 4, 3)]
+    history = await ledger.history(item.id, "ended", "")
+    assert [event.kind for event in history] == ["held", "expired", kind]
+    await archived(ledger, item)
+    assert await ledger.details(item.id, None, 9) == rows
+    await books_hold(ledger, item.id)

@@ -42,7 +42,7 @@ def apply(
     if row is None:
         park(connection, dialect, msgspec.json.encode(message), _stranger(ledger_id, message), now_ms)
         return Applied(status="parked", watermark=0)
-    row_id, watermark, final_seq = row
+    row_id, watermark, final_seq, state = row
     if message.last_seq <= watermark:
         if unsure is not None and unsure.status == "applied":
             return replace(unsure, watermark=watermark)
@@ -54,8 +54,10 @@ def apply(
         reason = f"beyond the end of a closed incarnation, {final_seq}"
         park(connection, dialect, _beyond(message, new), reason, now_ms)
         return Applied(status="parked", watermark=watermark)
-    rest = _insert_plain(connection, dialect, message, watermark, new)
-    booking = _book(connection, dialect, message, rest)
+    # Orders of a closed item may be archived: also one that begins anew, whose end was archived before we came.
+    closed = state == "closed"
+    rest = new if closed else _insert_plain(connection, dialect, message, watermark, new)
+    booking = _book(connection, dialect, message, rest, look_for_births=closed)
     for event, reason in booking.refused:
         park_detail(connection, dialect, message, event, msgspec.json.encode(event), reason, now_ms)
     at_once = sum(event.quantity for event in new) - sum(event.quantity for event in rest)
@@ -64,13 +66,14 @@ def apply(
     return Applied(status="applied", watermark=message.last_seq, returned=booking.returned + booking.given_back)
 
 
-def _partition(connection: Connection, ledger_id: str, message: Message) -> tuple[int, int, int | None] | None:
-    """The partition's row: id, watermark, final seq; None where the message is a stranger's."""
+def _partition(connection: Connection, ledger_id: str, message: Message) -> tuple[int, int, int | None, str] | None:
+    """The partition's row: id, watermark, final seq, and its item's state; None where the message is a stranger's."""
     numbers = (message.item_id, message.partition, message.incarnation, message.last_seq)
     if message.ledger_id != ledger_id or any(abs(number) > _MAX_INTEGER for number in numbers):
         return None
     query = (
-        select(partitions.c.id, partitions.c.watermark, partitions.c.final_seq)
+        select(partitions.c.id, partitions.c.watermark, partitions.c.final_seq, items.c.state)
+        .join_from(partitions, items, partitions.c.item_id == items.c.id)
         .where(partitions.c.item_id == message.item_id, partitions.c.partition == message.partition)
         .where(partitions.c.incarnation == message.incarnation)
     )
@@ -108,11 +111,17 @@ def _insert_plain(
     return [event for event in new if event.seq not in there]
 
 
-def _book(connection: Connection, dialect: Dialect, message: Message, events: list[Event]) -> Booking:
-    """Book events one by one: what they make of their orders, and the rows of steps."""
+def _book(
+    connection: Connection, dialect: Dialect, message: Message, events: list[Event], *, look_for_births: bool
+) -> Booking:
+    """Book events one by one: what they make of their orders, and the rows of steps.
+
+    Args:
+        look_for_births: among what is archived, too, where other orders are looked for in any case.
+    """
     named = {(event.buyer_id, event.order_id) for event in events if event.order_id and fault(event) is None}
     orders = read_orders(connection, dialect, message.item_id, named)
-    born = {(event.buyer_id, event.order_id) for event in events if event.kind in BIRTHS}
+    born = {(event.buyer_id, event.order_id) for event in events if event.kind in BIRTHS and not look_for_births}
     orders |= bring_back(connection, dialect, message.item_id, named - orders.keys() - born)
     booking = Booking(message.ref, message.incarnation, orders)
     booking.book(events)
