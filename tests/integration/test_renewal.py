@@ -265,6 +265,25 @@ async def test_what_was_proven_to_be_complete_keeps_its_holds_as_they_are(stack:
     assert await caller.step(item, "confirm", "b") == "N"
 
 
+async def test_holds_wait_also_where_the_shard_has_all_that_the_ledger_has(stack: Stack) -> None:
+    """Its memory goes back in time by an extension, or a confirmation, that somebody was told of."""
+    item = await _limited(stack)
+    caller = Caller(stack.ledger, stack.shard)
+    assert await caller.hold(item, "a", "b", ttl_ms=30_000) == "AA"
+    assert await caller.step(item, "release", "b") == "A"
+    await stack.ledger.mark_fast(PartitionRef(item.id, 0), 1)
+    stack.server.restart()
+    await _recover(stack, item)
+    closed = (await stack.ledger.partitions(item.id))[0]
+    assert (closed.final_seq, (await stack.ledger.standing(item.id)).held) == (3, 1)
+    record = await caller.record(item, "a")
+    assert record is not None
+    assert record.expires_at_ms == closed.quarantined_until_ms
+    assert await caller.step(item, "confirm", "b") == "N"
+    report = await Auditor(stack.ledger, stack.shard).audit()
+    assert report.ok, report.problems
+
+
 @pytest.mark.parametrize("restores", [False, True])
 async def test_limits_are_counted_as_before(stack: Stack, restores: bool) -> None:
     made = spec(total=10_000, partitions=1, limit_per_buyer=10, refund_restores_limit=restores)
