@@ -14,8 +14,10 @@ from tests.support.workers import until
 
 from hotsku import BackendUnavailable, Deduction, Outcome, OutcomeUnknown
 from hotsku.domain.events import PartitionRef
+from hotsku.domain.routing import order_field
 from hotsku.engine.timing import Timing
 from hotsku.ports import Grant, News
+from hotsku.shard import library
 from hotsku.stocking import lease_and_install
 
 pytestmark = pytest.mark.anyio
@@ -174,3 +176,27 @@ async def test_a_storm_of_faults_sells_every_unit_once(bench: Bench, proxy: Prox
     assert {(a.order_id, a.quantity) for a in resolved if a.outcome == "accepted"} == {row[1:] for row in rows}
     refused = {a.order_id for a in answers if isinstance(a, Deduction) and a.outcome != "accepted"}
     assert not refused & {order for _, order, _ in rows}
+
+
+async def test_what_a_memory_did_that_has_forgotten_is_unknown(valkey: TestServer, tmp_path: Path) -> None:
+    """The disk lost what it had confirmed, and somebody armed the partition. The order is in its stream even so."""
+    async with open_bench(valkey, tmp_path) as bench:
+        engine = await bench.engine(timing=Timing(patience_ms=300, deadline_ms=200, margin_ms=50))
+        await engine.create_item("sku", 1_000, partitions=1)
+        await engine.reserve("sku", 1, order_id="held")
+        ref, client = PartitionRef(await _item_id(bench), 0), bench.stack.shards.client
+        early = {key: await client.dump(key) or b"" for key in bench.stack.keys.partition(ref).all()}
+        for number in range(9):
+            await engine.deduct("sku", 1, order_id=f"o-{number}")
+        for key, dumped in early.items():
+            await client.delete(key)
+            if dumped:
+                await client.restore(key, 0, dumped)
+        await library.replace(client)
+        assert await bench.shard.arm(ref, 1, 1, await bench.shard.memory(ref))
+        with pytest.raises(OutcomeUnknown, match="new"):
+            await engine.deduct("sku", 1, order_id="new")
+        with pytest.raises(OutcomeUnknown, match="held"):
+            await engine.confirm("sku", order_id="held")
+        records = [(await bench.shard.order(ref, order_field(name, "")))[0] for name in ("new", "held")]
+        assert [record and record.state for record in records] == ["confirmed", "confirmed"]

@@ -95,9 +95,10 @@ class KnownIncarnation:
             send: makes the call, under the incarnation that it is given.
 
         Raises:
-            Fenced: the shard decides nothing, or has forgotten what this engine acknowledged; the workers are told.
+            Fenced: the shard decides nothing; the workers are told.
             Stale: the incarnation was over; the next call names the new one.
-            Lost: the call may have been carried out, but its reply does not count, or never came.
+            Lost: the call may have been carried out, but its reply does not count, or never came. It does not count
+                where the shard has forgotten what this engine acknowledged: the workers are told of that as well.
         """
         number, acknowledged = self.number, self.seq
         try:
@@ -106,8 +107,7 @@ class KnownIncarnation:
             return self._checked(reply, number, acknowledged)
         except Fenced:
             self.why = f"partition {self.ref.partition} of {self._sku!r} is fenced; `hotsku audit` says more"
-            seq = self.seq if number == self.number else acknowledged
-            self._board.fenced(FencedReport(ref=self.ref, incarnation=number, acknowledged_seq=seq))
+            self._report(number, acknowledged)
             raise
         except Lost as lost:
             self.why = f"{lost}; try again"
@@ -163,5 +163,11 @@ class KnownIncarnation:
         if self._clock.monotonic_ms() > self._trusted_until_ms:
             raise Lost("the ledger cannot be reached to see whether the partition is still the same", sent=True)
         if reply.seq_before < acknowledged:
-            raise Fenced
+            self._report(number, acknowledged)
+            # No fence: the call was carried out, and its events may yet be salvaged.
+            raise Lost(f"partition {self.ref.partition} of {self._sku!r} has forgotten what it sold", sent=True)
         return reply
+
+    def _report(self, number: int, acknowledged: int) -> None:
+        seq = self.seq if number == self.number else acknowledged
+        self._board.fenced(FencedReport(ref=self.ref, incarnation=number, acknowledged_seq=seq))
