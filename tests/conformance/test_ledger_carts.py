@@ -51,7 +51,7 @@ async def test_a_cart_that_is_held_and_paid(ledger: SqlLedger) -> None:
     assert await ledger.hold_cart("c-1", "ann", SOON - 9) == held
     paid = cart(held=True, expires_at_ms=SOON - 9, state="confirmed", payment_ref="pay-9")
     assert await ledger.decide_cart("c-1", "ann", "confirmed", payment_ref="pay-9") == paid
-    await ledger.finish_cart("c-1", "ann")
+    await ledger.finish_cart("c-1", "ann", payment_ref="pay-9")
     assert await ledger.cart("c-1", "ann") == replace(paid, finished=True)
 
 
@@ -88,6 +88,18 @@ async def test_a_payment_that_is_named_later_is_kept_once(ledger: SqlLedger) -> 
     assert (named.payment_ref, named.finished) == ("one", False)
     for state, payment_ref in (("confirmed", "two"), ("confirmed", ""), ("released", "three")):
         assert await ledger.decide_cart("c-1", "ann", state, payment_ref=payment_ref) == named
+
+
+async def test_who_has_led_a_cart_without_its_payment_has_not_finished_it(ledger: SqlLedger) -> None:
+    """The payment was named meanwhile, and whoever named it is gone: the reaper must find the cart."""
+    await ledger.open_cart(cart())
+    await ledger.hold_cart("c-1", "ann", SOON)
+    await ledger.decide_cart("c-1", "ann", "confirmed")
+    named = await ledger.decide_cart("c-1", "ann", "confirmed", payment_ref="one")
+    await ledger.finish_cart("c-1", "ann")
+    assert await ledger.due_carts(NOW, 9) == [named]
+    await ledger.finish_cart("c-1", "ann", payment_ref="one")
+    assert await ledger.due_carts(NOW, 9) == []
 
 
 async def test_an_undecided_cart_is_not_finished(ledger: SqlLedger) -> None:

@@ -161,7 +161,7 @@ async def _carts(ledger: SqlLedger, far: SqlLedger, cut: Cut) -> None:
     decided = await far.decide_cart("c", "ann", "confirmed", payment_ref="pay")
     assert (decided.state, decided.payment_ref) == ("confirmed", "pay")
     cut()
-    await far.finish_cart("c", "ann")
+    await far.finish_cart("c", "ann", payment_ref="pay")
     assert await ledger.cart("c", "ann") == replace(decided, finished=True)
 
 

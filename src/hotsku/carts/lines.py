@@ -38,7 +38,7 @@ async def lead_cart(ledger: Ledger, shard: Shard, cart: CartRow) -> list[Partiti
     for each in done:
         if each is not None:
             raise each
-    await ledger.finish_cart(cart.order_id, cart.buyer_id)
+    await ledger.finish_cart(cart.order_id, cart.buyer_id, payment_ref=cart.payment_ref)
     return refs
 
 

@@ -61,9 +61,10 @@ def decide_cart(
     return find_cart(connection, order_id, buyer_id) or cart
 
 
-def finish_cart(connection: Connection, order_id: str, buyer_id: str) -> None:
-    """Every line has followed the decision."""
-    connection.execute(update(carts).where(_is(order_id, buyer_id), carts.c.state != "open").values(finished=True))
+def finish_cart(connection: Connection, order_id: str, buyer_id: str, payment_ref: str) -> None:
+    """Every line has followed the decision, and has heard `payment_ref`. Of one that was named since, none has."""
+    followed = and_(_is(order_id, buyer_id), carts.c.state != "open", carts.c.payment_ref == payment_ref)
+    connection.execute(update(carts).where(followed).values(finished=True))
 
 
 def due_carts(connection: Connection, now_ms: int, limit: int) -> list[CartRow]:

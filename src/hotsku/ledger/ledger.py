@@ -314,10 +314,11 @@ class SqlLedger:
             lambda connection, _: carts_.decide_cart(connection, order_id, buyer_id, state, payment_ref, refusal),
         )
 
-    async def finish_cart(self, order_id: str, buyer_id: str) -> None:
-        """Every line of a decided cart has followed the decision."""
+    async def finish_cart(self, order_id: str, buyer_id: str, *, payment_ref: str = "") -> None:
+        """Every line of a decided cart has followed the decision, and has heard `payment_ref`; nothing is done where a
+        payment was named since."""
         await self._database.write(
-            Urgency.CHANGE, lambda connection, _: carts_.finish_cart(connection, order_id, buyer_id)
+            Urgency.CHANGE, lambda connection, _: carts_.finish_cart(connection, order_id, buyer_id, payment_ref)
         )
 
     async def due_carts(self, now_ms: int, limit: int) -> list[CartRow]:
