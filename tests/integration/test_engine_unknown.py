@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import redis.asyncio
 from tests.support.engines import Bench, accepted_units, open_bench, outcomes
 from tests.support.proxy import Fault, Proxy, running_proxy
 from tests.support.servers import TestServer
@@ -185,6 +186,7 @@ async def test_what_a_memory_did_that_has_forgotten_is_unknown(valkey: TestServe
         await engine.create_item("sku", 1_000, partitions=1)
         await engine.reserve("sku", 1, order_id="held")
         ref, client = PartitionRef(await _item_id(bench), 0), bench.stack.shards.client
+        assert isinstance(client, redis.asyncio.Redis)
         early = {key: await client.dump(key) or b"" for key in bench.stack.keys.partition(ref).all()}
         for number in range(9):
             await engine.deduct("sku", 1, order_id=f"o-{number}")
