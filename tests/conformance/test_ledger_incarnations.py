@@ -1,6 +1,7 @@
 """A closed incarnation: what it had left goes back once, at once or when its quarantine is over."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from tests.support.databases import Database
@@ -160,10 +161,10 @@ async def test_a_message_that_read_the_row_before_it_was_closed_is_not_applied(
     item = await fenced_item(ledger)
     book, other = apply._book, database.open_only()
 
-    def close_first(*arguments: object) -> object:
+    def close_first(*arguments: Any, **named: Any) -> object:
         monkeypatch.setattr(apply, "_book", book)
         asyncio.run_coroutine_threadsafe(replace(other, item), loop).result(20)
-        return book(*arguments)  # type: ignore[arg-type]
+        return book(*arguments, **named)
 
     loop = asyncio.get_running_loop()
     if database.kind != "sqlite":  # there, nobody else writes meanwhile
