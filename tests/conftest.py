@@ -1,6 +1,8 @@
 """Fixtures that all tests share."""
 
+import gc
 import os
+import warnings
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -100,6 +102,28 @@ def module_sentinel() -> Iterator[LocalSentinel]:
 settings.register_profile("dev", deadline=None, max_examples=50)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """aiokafka forgets to close a connection that it is making when it is cancelled, and Python closes it with a
+    warning. These tests end brokers in the middle of everything."""
+    for item in items:
+        if _is_kafka(item):
+            item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """What a test with Kafka leaves behind is collected before another test is blamed for it."""
+    yield
+    if _is_kafka(item):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+
+
+def _is_kafka(item: pytest.Item) -> bool:
+    return "kafka" in item.nodeid
 
 
 # What a skipped test begins its reason with where it needs a program that is no server: a browser, another language.
