@@ -6,7 +6,7 @@ from io import StringIO
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.console import Console
@@ -200,6 +200,8 @@ amounts = st.integers(-50, 50).filter(bool)
 @given(lives, amounts)
 def test_no_wrong_figure_of_the_shard_passes(name: str, life: Life, by: int) -> None:
     live = at_rest(life)
+    # The records of so many orders may have left the shard.
+    assume(name != "orders" or not -live.booked.orders.ended <= by < 0)
     wrong = replace(live.after, **{name: getattr(live.after, name) + by})
     assert failing(item(replace(live, before=wrong, after=wrong)))
 
