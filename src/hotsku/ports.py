@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -11,6 +11,7 @@ from hotsku.domain.events import Message, PartitionRef, StreamEntry
 from hotsku.domain.evidence import OrderRows, StepUnits
 from hotsku.domain.item import Item, ItemSpec, ItemState, Standing
 from hotsku.domain.order import OrderRecord, StepVerb
+from hotsku.errors import BackendUnavailable
 
 
 class Clock(Protocol):
@@ -109,14 +110,27 @@ class Lost(Exception):
         self.sent = sent
 
 
+class OrderBatch(Struct, frozen=True, gc=False):
+    """Orders of one partition, as a call of the shard carries them.
+
+    Attributes:
+        take: False answers from the records only.
+        orders: msgpack flat array of (order field, quantity), or (order field, (quantity, metadata, ttl in ms, 1 for a
+            cart's line else 0)); at most 1,000 orders.
+    """
+
+    ref: PartitionRef
+    incarnation: int
+    take: bool
+    orders: bytes
+
+
 class BatchReply(Struct, frozen=True, gc=False):
     """What the deduct function decided: see shard/functions/deduct.lua for the codes. `copied`: every server that may
     take over from this one has it, too."""
 
     seq_before: int
-    left_a: int
-    left_b: int
-    active: str
+    left: int
     refill: bool
     taken: int
     now_ms: int
@@ -136,6 +150,15 @@ class Step(Struct, frozen=True):
     cart: bool = False
 
 
+class StepBatch(Struct, frozen=True, gc=False):
+    """Steps of one partition, as a call of the shard carries them: a msgpack array of (verb, order field, argument, 1
+    for a cart's line else 0), at most 1,000."""
+
+    ref: PartitionRef
+    incarnation: int
+    steps: bytes
+
+
 class StepReply(Struct, frozen=True, gc=False):
     """What became of a batch of steps, a code each: see shard/functions/step.lua. The partition's seq is now
     `seq_before` + `events`. `copied` as in `BatchReply`."""
@@ -146,6 +169,10 @@ class StepReply(Struct, frozen=True, gc=False):
     codes: str
     records: list[bytes]
     copied: bool = True
+
+
+# What a batch is told where it was not decided: as a value, for each batch of a call is answered by itself.
+Refusal: TypeAlias = Fenced | Stale | Late | Lost | BackendUnavailable
 
 
 class Swept(Struct, frozen=True):
@@ -162,14 +189,14 @@ class Shard(Protocol):
     """The functions of the library on the shards, one method each.
 
     Every call names the partition and its incarnation. All raise `Fenced`, `Stale` where they change something, and
-    `Lost` where the shard cannot be reached (all of them are idempotent: call again).
+    `Lost` where the shard cannot be reached (all of them are idempotent: call again). `deduct` and `step` take batches
+    of several partitions of one server, and raise nothing: each batch has its reply, or why it was not decided.
     """
 
     def name_of(self, ref: PartitionRef) -> str: ...
     def count(self) -> int: ...
-    async def deduct(
-        self, ref: PartitionRef, incarnation: int, deadline_ms: int, take: bool, orders: bytes
-    ) -> BatchReply: ...
+    async def deduct(self, deadline_ms: int, batches: Sequence[OrderBatch]) -> list[BatchReply | Refusal]: ...
+    async def step(self, deadline_ms: int, batches: Sequence[StepBatch]) -> list[StepReply | Refusal]: ...
     async def now_ms(self, ref: PartitionRef) -> int: ...
 
     async def memory(self, ref: PartitionRef) -> str: ...
@@ -196,7 +223,6 @@ class Shard(Protocol):
     async def status(self, ref: PartitionRef) -> PartitionStatus: ...
     async def read(self, ref: PartitionRef, incarnation: int, after_seq: int, count: int) -> list[StreamEntry]: ...
     async def waiting(self, refs: Sequence[tuple[PartitionRef, int, int]]) -> Waiting: ...
-    async def step(self, ref: PartitionRef, incarnation: int, steps: bytes) -> StepReply: ...
     async def expire(self, ref: PartitionRef, incarnation: int, most: int) -> Swept: ...
     async def release_holds(self, ref: PartitionRef, incarnation: int, most: int, offset: int) -> Swept: ...
     async def forget(self, ref: PartitionRef, incarnation: int, before_ms: int, keep: int, most: int) -> int: ...

@@ -14,6 +14,7 @@ from random import Random
 import msgspec
 import pytest
 from redis.exceptions import RedisError
+from tests.support import one_batch
 from tests.support.ledger import spec
 from tests.support.servers import TestServer
 from tests.support.workers import Stack, open_stack, until
@@ -32,7 +33,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 SECONDS = float(os.environ.get("HOTSKU_CHAOS_SECONDS", "6"))
 TOTAL = 60_000
 BUYERS = 1_500
-_FAR_MS = 10**14
 _NOT_NOW = (Fenced, Stale, Lost, Late, BackendUnavailable, RedisError, OSError)
 
 
@@ -66,7 +66,7 @@ class Losses:
         numbers = range(self._orders, self._orders + self.random.choice((1, 700)))
         self._orders = numbers.stop
         packed = [part for n in numbers for part in (order_field(f"o-{n}", f"b-{n % BUYERS}"), 1)]
-        await self.stack.shard.deduct(self.ref, row.incarnation, _FAR_MS, True, msgspec.msgpack.encode(packed))
+        await one_batch.deduct(self.stack.shard, self.ref, row.incarnation, msgspec.msgpack.encode(packed))
 
     async def lose(self, what: str = "") -> None:
         """Something that unarms, empties or sets back the partition."""

@@ -6,6 +6,7 @@ from itertools import count
 
 import msgspec
 import pytest
+from tests.support import one_batch
 from tests.support.sale import Sale, names
 
 from hotsku.domain.conservation import AuditReport
@@ -14,20 +15,19 @@ from hotsku.domain.routing import order_field
 
 pytestmark = pytest.mark.anyio
 
-_FAR_MS = 10**14
 _TTL_MS = 600_000
 
 
 async def hold(sale: Sale, order: str, buyer: str, quantity: int, partition: int = 0) -> str:
     """Hold an order. Returns its code."""
     packed = msgspec.msgpack.encode([order_field(order, buyer), [quantity, "", _TTL_MS, 0]])
-    reply = await sale.stack.shard.deduct(PartitionRef(sale.item.id, partition), 1, _FAR_MS, True, packed)
+    reply = await one_batch.deduct(sale.stack.shard, PartitionRef(sale.item.id, partition), 1, packed)
     return reply.codes
 
 
 async def step(sale: Sale, verb: str, order: str, buyer: str, argument: str | int = "", partition: int = 0) -> None:
     packed = msgspec.msgpack.encode([[verb, order_field(order, buyer), argument, 0]])
-    reply = await sale.stack.shard.step(PartitionRef(sale.item.id, partition), 1, packed)
+    reply = await one_batch.step(sale.stack.shard, PartitionRef(sale.item.id, partition), 1, packed)
     assert reply.codes == "A", (verb, reply.codes)
 
 
@@ -105,7 +105,7 @@ async def test_what_the_shard_has_wrong_of_orders_lives_is_told(
 
 async def test_a_hold_that_expires_keeps_the_audit_green(lived: Sale) -> None:
     packed = msgspec.msgpack.encode([order_field("h-5", "b-7"), [1, "", 1, 0]])
-    assert (await lived.stack.shard.deduct(lived.ref, 1, _FAR_MS, True, packed)).codes == "A"
+    assert (await one_batch.deduct(lived.stack.shard, lived.ref, 1, packed)).codes == "A"
     while not (await lived.stack.shard.expire(lived.ref, 1, 10)).ended:
         pass
     assert (await lived.audit()).ok

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.support import one_batch
 from tests.support.cluster import LocalCluster
 from tests.support.cutting import Between, Crash, Scissors
 from tests.support.engines import Bench, open_bench
@@ -147,7 +148,7 @@ async def test_a_line_that_was_refunded_since_has_followed_its_cart(
     await carts.confirm("c")
     refund = msgspec.msgpack.encode([("refund", order_field("c", ""), 0, 0)])
     ref = PartitionRef(item.id, home("c", "", item.spec.partitions))
-    assert (await shop.stack.shard.step(ref, 1, refund)).codes == "A"
+    assert (await one_batch.step(shop.stack.shard, ref, 1, refund)).codes == "A"
     assert (await carts.confirm("c", payment_ref="pay-1")).payment_ref == "pay-1"
     assert await shop.states("c") == [CONFIRMED, OrderState.REFUNDED, CONFIRMED]
     assert (await shop.finished("c"), caplog.messages) == (True, [])

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support import one_batch
 from tests.support.engines import Bench, open_bench, outcomes
 from tests.support.proxy import Fault, Proxy, running_proxy
 from tests.support.servers import TestServer
@@ -225,7 +226,7 @@ async def test_the_ledgers_judgement_is_the_shards(bench: Bench) -> None:
             record, _ = await bench.shard.order(ref, order_field(order, "b"))
             assert record is not None
             packed = msgspec.msgpack.encode([(verb, order_field(order, "b"), argument, int(cart))])
-            reply = await bench.shard.step(ref, 1, packed)
+            reply = await one_batch.step(bench.shard, ref, 1, packed)
             assert judge(verb, argument, cart, record) == reply.codes, (prepare.__name__, verb, argument, cart)
             seen.add(reply.codes)
     assert seen == set("ARNXOI")

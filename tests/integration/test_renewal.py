@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from msgspec.structs import replace
+from tests.support import one_batch
 from tests.support.cluster import LocalCluster
 from tests.support.ledger import spec
 from tests.support.orders import Caller
@@ -29,8 +30,6 @@ from hotsku.workers.renewal import Renewal
 
 pytestmark = pytest.mark.anyio
 
-_FAR_MS = 10**14
-
 
 @pytest.fixture
 async def stack(valkey: TestServer, tmp_path: Path) -> AsyncIterator[Stack]:
@@ -47,7 +46,7 @@ async def _limited(stack: Stack, limit: int | None = None) -> Item:
 async def _ask(stack: Stack, item: Item, incarnation: int, *orders: tuple[str, str, int]) -> str:
     """The codes of (order, buyer, quantity) each."""
     packed = msgspec.msgpack.encode([part for o, b, q in orders for part in (order_field(o, b), q)])
-    return (await stack.shard.deduct(PartitionRef(item.id, 0), incarnation, _FAR_MS, True, packed)).codes
+    return (await one_batch.deduct(stack.shard, PartitionRef(item.id, 0), incarnation, packed)).codes
 
 
 async def _open_as(stack: Stack, item: Item, incarnation: int) -> bool:
@@ -215,7 +214,7 @@ async def test_orders_come_back_with_their_whole_lives(stack: Stack) -> None:
     ):
         assert await caller.step(item, verb, name, argument, "b") == ("N" if name == "expired" else "A")
     packed = msgspec.msgpack.encode([order_field("told", "b"), [2, "a gift", 0, 0]])
-    assert (await stack.shard.deduct(PartitionRef(item.id, 0), 1, _FAR_MS, True, packed)).codes == "A"
+    assert (await one_batch.deduct(stack.shard, PartitionRef(item.id, 0), 1, packed)).codes == "A"
     before = {name: await caller.record(item, name, "b") for name in (*names, "told")}
     relay, applier = stack.new_relay(), stack.new_applier()
     loop = stack.run(relay, applier)

@@ -1,5 +1,6 @@
 """What must hold of a partition after every call, read from the shard alone."""
 
+from collections.abc import Sequence
 from typing import cast
 
 from hotsku.domain.deduction import OrderState
@@ -9,11 +10,12 @@ from tests.lua.partition import Partition
 _ENDED = (OrderState.RELEASED, OrderState.EXPIRED)
 
 
-def check(partition: Partition, *, earlier: int = 0) -> None:
+def check(partition: Partition, *, earlier: int = 0, among: Sequence[Partition] = ()) -> None:
     """I6 to I9 of the design, for an armed partition; records, stream and sets agree; no key but its own exists.
 
     Args:
         earlier: units of orders of earlier incarnations, less those of records that were forgotten.
+        among: other partitions that the server has.
     """
     status = partition.status()
     check_stock(partition, earlier=earlier)
@@ -22,7 +24,7 @@ def check(partition: Partition, *, earlier: int = 0) -> None:
     assert 0 <= status["trimmed"] <= status["seq"], "I9"
     check_stream(partition)
     check_sets(partition)
-    check_keys(partition)
+    check_keys(partition, *among)
 
 
 def check_stock(partition: Partition, *, earlier: int = 0) -> None:
@@ -50,9 +52,9 @@ def check_sets(partition: Partition) -> None:
     assert (partition.holds(), partition.ended()) == (held, ended)
 
 
-def check_keys(partition: Partition) -> None:
-    found = {key.decode() for key in cast("list[bytes]", partition.client.keys("*"))}
-    assert found <= {*partition.all_keys, timed.KEY}
+def check_keys(*partitions: Partition) -> None:
+    found = {key.decode() for key in cast("list[bytes]", partitions[0].client.keys("*"))}
+    assert found <= {timed.KEY, *(key for partition in partitions for key in partition.all_keys)}
 
 
 def _stream_seq(status: dict[str, int]) -> int:

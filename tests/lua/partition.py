@@ -66,6 +66,19 @@ def connect(server: TestServer) -> Iterator["redis.Redis"]:
         client.close()
 
 
+class Memory:
+    """What a shard keeps of a partition, and as DUMP writes it: two dumps of one hash may differ in their order."""
+
+    def __init__(self, contents: list[object], dumps: dict[str, bytes | None]) -> None:
+        self.contents = contents
+        self.dumps = dumps
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Memory) and self.contents == other.contents
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class Decided(NamedTuple):
     """A reply of hs_deduct. Of a refusal only `kind` and, of LATE, `now`."""
 
@@ -101,6 +114,33 @@ class Stepped(NamedTuple):
     records: tuple[OrderRecord, ...] = ()
 
 
+def _words(reply: object) -> object:
+    if isinstance(reply, list):
+        return [_words(part) for part in reply]
+    return reply.decode() if isinstance(reply, bytes) else reply
+
+
+def decided(reply: list[Any]) -> Decided:
+    """What hs_deduct said of one partition."""
+    match reply:
+        case ["OK", seq, left_a, left_b, active, refill, taken, now, codes, *records]:
+            return Decided("OK", seq, left_a, left_b, active, refill == 1, taken, now, codes, tuple(records))
+        case ["LATE", now]:
+            return Decided("LATE", now=now)
+        case _:
+            return Decided(reply[0])
+
+
+def stepped(reply: list[Any]) -> Stepped:
+    """What hs_step said of one partition."""
+    match reply:
+        case ["OK", seq, events, now, codes, *records]:
+            parsed = tuple(parse_record(record.encode()) for record in records)
+            return Stepped("OK", seq, events, now, codes, parsed)
+        case _:
+            return Stepped(reply[0])
+
+
 class Partition:
     """Calls name incarnation 1 unless told otherwise, and return the raw reply with its bytes decoded."""
 
@@ -132,8 +172,7 @@ class Partition:
         return list(self.keys.all())
 
     def call(self, name: str, keys: Sequence[str], *arguments: object) -> list[Any]:
-        reply = cast("list[Any]", self.client.fcall(name, len(keys), *keys, *arguments))
-        return [part.decode() if isinstance(part, bytes) else part for part in reply]
+        return cast("list[Any]", _words(self.client.fcall(name, len(keys), *keys, *arguments)))
 
     def name_of_memory(self) -> str:
         return cast(bytes, self.client.fcall_ro("hs_memory", 1, self.keys.meta)).decode()
@@ -205,26 +244,20 @@ class Partition:
         copied: bool = False,
     ) -> Decided:
         packed = pack(orders) if raw is None else raw
-        reply = self.call("hs_deduct", self.all_keys, incarnation, deadline, int(take), packed, int(copied))
-        match reply:
-            case ["OK", seq, left_a, left_b, active, refill, taken, now, codes, *records]:
-                return Decided("OK", seq, left_a, left_b, active, refill == 1, taken, now, codes, tuple(records))
-            case ["LATE", now]:
-                return Decided("LATE", now=now)
-            case _:
-                return Decided(reply[0])
+        (reply,) = self.call("hs_deduct", self.all_keys, deadline, int(copied), incarnation, int(take), packed)
+        return decided(reply)
 
     def step(
-        self, *steps: Sequence[object], incarnation: object = 1, raw: bytes | None = None, copied: bool = False
+        self,
+        *steps: Sequence[object],
+        deadline: object = FAR,
+        incarnation: object = 1,
+        raw: bytes | None = None,
+        copied: bool = False,
     ) -> Stepped:
         packed = msgspec.msgpack.encode(steps) if raw is None else raw
-        reply = self.call("hs_step", self.all_keys, incarnation, packed, int(copied))
-        match reply:
-            case ["OK", seq, events, now, codes, *records]:
-                parsed = tuple(parse_record(record.encode()) for record in records)
-                return Stepped("OK", seq, events, now, codes, parsed)
-            case _:
-                return Stepped(reply[0])
+        (reply,) = self.call("hs_step", self.all_keys, deadline, int(copied), incarnation, packed)
+        return stepped(reply)
 
     def expire(self, most: object = 1000, incarnation: object = 1) -> list[Any]:
         return self.call("hs_expire", self.all_keys, incarnation, most)
@@ -276,13 +309,25 @@ class Partition:
         """Order field to when it ended."""
         return self._scores(self.keys.ended)
 
-    def memory(self) -> dict[str, bytes | None]:
-        """All that the shard keeps of it, as DUMP writes it."""
-        return {key: self.client.dump(key) for key in self.all_keys}
+    def memory(self) -> Memory:
+        """All that the shard keeps of it."""
+        dumps = {key: self.client.dump(key) for key in self.all_keys}
+        return Memory([self._content(key) for key in self.all_keys], dumps)
 
-    def restore(self, memory: dict[str, bytes | None]) -> None:
+    def _content(self, key: str) -> object:
+        match self.client.type(key):
+            case b"hash":
+                return self.client.hgetall(key)
+            case b"zset":
+                return self.client.zrange(key, 0, -1, withscores=True)
+            case b"stream":
+                return self.client.xinfo_stream(key, full=True)["last-generated-id"], self.client.xrange(key)
+            case kind:
+                return kind
+
+    def restore(self, memory: Memory) -> None:
         """Go back in time behind the library's back."""
-        for key, dumped in memory.items():
+        for key, dumped in memory.dumps.items():
             self.client.delete(key)
             if dumped is not None:
                 self.client.restore(key, 0, dumped)

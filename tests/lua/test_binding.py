@@ -13,7 +13,7 @@ from hotsku.domain.deduction import OrderState
 from hotsku.domain.events import EventKind, PartitionRef
 from hotsku.domain.item import Item, ItemSpec
 from hotsku.domain.order import OrderRecord, parse_record
-from hotsku.ports import Fenced, Stale, StepReply, Swept
+from hotsku.ports import BatchReply, Fenced, Late, OrderBatch, Stale, StepBatch, StepReply, Swept
 from hotsku.shard.address import Address
 from hotsku.shard.keys import Keys
 from hotsku.shard.router import Router
@@ -39,10 +39,15 @@ class Sale(NamedTuple):
         return PartitionRef(self.item.id, 0)
 
     async def sell(self, *orders: object) -> str:
-        return (await self.shard.deduct(self.ref, 1, FAR, True, msgspec.msgpack.encode(orders))).codes
+        (reply,) = await self.shard.deduct(FAR, [OrderBatch(self.ref, 1, True, msgspec.msgpack.encode(orders))])
+        assert isinstance(reply, BatchReply)
+        return reply.codes
 
     async def step(self, *steps: tuple[str, str, object]) -> StepReply:
-        return await self.shard.step(self.ref, 1, msgspec.msgpack.encode([(*step, 0) for step in steps]))
+        packed = msgspec.msgpack.encode([(*step, 0) for step in steps])
+        (reply,) = await self.shard.step(FAR, [StepBatch(self.ref, 1, packed)])
+        assert isinstance(reply, StepReply)
+        return reply
 
 
 @pytest.fixture
@@ -126,11 +131,19 @@ async def test_orders_come_back_from_the_ledger(sale: Sale) -> None:
 async def test_what_is_not_armed_decides_nothing(sale: Sale) -> None:
     shard, ref = sale.shard, sale.ref
     steps = msgspec.msgpack.encode([("release", "1ua", "", 0)])
-    with pytest.raises(Stale):
-        await shard.step(ref, 0, steps)
+    orders = msgspec.msgpack.encode(["1ua", 1])
+    (stale,) = await shard.step(FAR, [StepBatch(ref, 0, steps)])
+    assert isinstance(stale, Stale)
+    (late,) = await shard.deduct(1, [OrderBatch(ref, 1, True, orders)])
+    assert isinstance(late, Late)
+    assert late.now_ms > 1
     await shard.disarm(ref, 1, seal=False)
+    told = [
+        *await shard.step(FAR, [StepBatch(ref, 1, steps)] * 2),
+        *await shard.deduct(FAR, [OrderBatch(ref, 1, True, orders)]),
+    ]
+    assert [type(each) for each in told] == [Fenced] * 3
     for call in (
-        shard.step(ref, 1, steps),
         shard.expire(ref, 1, 1),
         shard.release_holds(ref, 1, 1, 0),
         shard.forget(ref, 1, 1, 1, 1),

@@ -21,7 +21,7 @@ from hotsku.shard import library
 from tests.lua import invariants
 from tests.lua.fence import debug_reload
 from tests.lua.model import Model
-from tests.lua.partition import Partition, connect, order
+from tests.lua.partition import Memory, Partition, connect, order
 from tests.support.examples import examples
 from tests.support.servers import TestServer
 
@@ -43,7 +43,7 @@ class FenceMachine(RuleBasedStateMachine):
         self.memory: Model | None = Model()
         self.fence: int | None = 0
         self.sealed = -1
-        self.copies: list[tuple[dict[str, bytes | None], Model, int]] = []
+        self.copies: list[tuple[Memory, Model, int]] = []
         self.leased: list[int] = []  # by the ledger
         # seq -> order (none: reclaimed), quantity: all that was acknowledged
         self.given: dict[int, tuple[str, int]] = {}

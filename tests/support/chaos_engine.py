@@ -3,13 +3,13 @@
 import asyncio
 import itertools
 import secrets
+from collections.abc import Sequence
 
 from hotsku import Deduction, Inventory
-from hotsku.domain.events import PartitionRef
 from hotsku.engine.item_path import ItemPaths
 from hotsku.engine.needs import NeedsBoard
 from hotsku.engine.timing import Timing
-from hotsku.ports import BatchReply
+from hotsku.ports import BatchReply, OrderBatch, Refusal
 from hotsku.shard.shard import WireShard
 from hotsku.workers.auditor import Auditor
 from tests.support.faulty import Faults, FaultyStack, faulty_stack
@@ -26,12 +26,10 @@ class HeldShard(WireShard):
         self.thawed = asyncio.Event()
         self.thawed.set()
 
-    async def deduct(
-        self, ref: PartitionRef, incarnation: int, deadline_ms: int, take: bool, orders: bytes
-    ) -> BatchReply:
-        reply = await super().deduct(ref, incarnation, deadline_ms, take, orders)
+    async def deduct(self, deadline_ms: int, batches: Sequence[OrderBatch]) -> list[BatchReply | Refusal]:
+        replies = await super().deduct(deadline_ms, batches)
         await self.thawed.wait()
-        return reply
+        return replies
 
 
 class Engine:
@@ -88,11 +86,9 @@ class Engine:
     async def die(self) -> None:
         """As kill -9: what is in flight stays in flight, and nobody hears of it."""
         self.alive = False
-        items = self._paths._by_id.values()
-        loops = [path._running for item in items for path in item.partitions]
-        loops += [path._running for item in items for path in item.steps]
-        running = [loop for loop in loops if loop is not None]
-        dying = [*running, *self.inventory._tasks, *self.callers]
+        servers = self._paths._servers._by_name.values()
+        calls = [task for server in servers for task in (*server.orders._tasks, *server.steps._tasks)]
+        dying = [*calls, *self.inventory._tasks, *self.callers]
         for task in dying:
             task.cancel()
         await asyncio.gather(*dying, return_exceptions=True)

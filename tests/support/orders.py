@@ -12,8 +12,8 @@ from hotsku.domain.order import OrderRecord
 from hotsku.domain.routing import home, order_field
 from hotsku.errors import IdempotencyConflict
 from hotsku.ports import Ledger, Shard
+from tests.support import one_batch
 
-_FAR_MS = 10**14
 _NOES = {"D": Outcome.SOLD_OUT, "C": Outcome.CLOSED, "P": Outcome.PAUSED, "L": Outcome.LIMIT_EXCEEDED}
 
 
@@ -45,7 +45,7 @@ class Caller:
         """Take a step of an order's life. Returns its code: see step.lua."""
         ref = self.ref(item, order_id, buyer_id)
         steps = msgspec.msgpack.encode([[verb, order_field(order_id, buyer_id), argument, int(cart)]])
-        return (await self.shard.step(ref, await self._incarnation(ref), steps)).codes
+        return (await one_batch.step(self.shard, ref, await self._incarnation(ref), steps)).codes
 
     async def record(self, item: Item, order_id: str, buyer_id: str = "") -> OrderRecord | None:
         """The order as its home has it."""
@@ -65,7 +65,7 @@ class Caller:
         assert item is not None
         ref, field = self.ref(item, order_id, buyer_id), order_field(order_id, buyer_id)
         packed = msgspec.msgpack.encode([field, [quantity, metadata, ttl_ms, 1]])
-        code = (await self.shard.deduct(ref, await self._incarnation(ref), _FAR_MS, True, packed)).codes
+        code = (await one_batch.deduct(self.shard, ref, await self._incarnation(ref), packed)).codes
         if code == "X":
             raise IdempotencyConflict("another order")
         record = await self.record(item, order_id, buyer_id) if code in "AR" else None
@@ -83,7 +83,7 @@ class Caller:
     async def _place(self, item: Item, orders: Sequence[str], what: object, buyer_id: str) -> str:
         (ref,) = {self.ref(item, order_id, buyer_id) for order_id in orders}
         packed = msgspec.msgpack.encode([part for each in orders for part in (order_field(each, buyer_id), what)])
-        return (await self.shard.deduct(ref, await self._incarnation(ref), _FAR_MS, True, packed)).codes
+        return (await one_batch.deduct(self.shard, ref, await self._incarnation(ref), packed)).codes
 
     async def _incarnation(self, ref: PartitionRef) -> int:
         row = await self.ledger.partition(ref)

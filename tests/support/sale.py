@@ -15,11 +15,10 @@ from hotsku.ports import Grant
 from hotsku.shard.keys import PartitionKeys
 from hotsku.stocking import install, open_item
 from hotsku.workers.auditor import Auditor
+from tests.support import one_batch
 from tests.support.ledger import spec
 from tests.support.servers import TestServer
 from tests.support.workers import Stack, open_stack
-
-_FAR_MS = 10**14
 
 
 class Sale:
@@ -39,7 +38,7 @@ class Sale:
         """Sell (order, buyer, quantity) each."""
         packed = msgspec.msgpack.encode([part for o, b, q in orders for part in (order_field(o, b), q)])
         ref = PartitionRef(self.item.id, partition)
-        reply = await self.stack.shard.deduct(ref, 1, _FAR_MS, True, packed)
+        reply = await one_batch.deduct(self.stack.shard, ref, 1, packed)
         assert reply.codes == "A" * len(orders)
 
     async def apply(self, partition: int = 0, most: int = 1000) -> None:

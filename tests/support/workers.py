@@ -33,11 +33,11 @@ from hotsku.workers.reaper import Reaper, ReaperTiming
 from hotsku.workers.recoverer import Recoverer
 from hotsku.workers.relay import Relay
 from hotsku.workers.renewal import Renewal
+from tests.support import one_batch
 from tests.support.ledger import open_at, spec
 from tests.support.servers import TestServer
 
 NEVER_MS = 3_600_000
-_FAR_MS = 10**14
 
 
 async def until(condition: Callable[[], "bool | Awaitable[bool]"], deadline_s: float = 15.0) -> None:
@@ -142,7 +142,7 @@ class Stack:
             size = min(left, batch)
             names = [f"o-{next(self._orders)}" for _ in range(size)]
             packed = msgspec.msgpack.encode([part for name in names for part in (order_field(name, ""), 1)])
-            reply = await self.shard.deduct(PartitionRef(item.id, partition), 1, _FAR_MS, True, packed)
+            reply = await one_batch.deduct(self.shard, PartitionRef(item.id, partition), 1, packed)
             assert reply.codes == "A" * size
             left -= size
 

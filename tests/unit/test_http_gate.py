@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tests.support.listening import HandClock
 
+from hotsku.engine.batch_path import MAX_BATCH
 from hotsku.engine.batch_sizes import BOUNDS, BatchSizes
-from hotsku.engine.partition import MAX_BATCH
 from hotsku.errors import InvalidSettings, Overloaded
 from hotsku.http.answers import encode
 from hotsku.http.counters import LATENCY_BOUNDS_MS, Counters, CountersFolder

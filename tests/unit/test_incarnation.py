@@ -12,7 +12,7 @@ from hotsku.domain.events import PartitionRef
 from hotsku.engine.incarnation import KnownIncarnation
 from hotsku.engine.needs import NeedsBoard
 from hotsku.errors import BackendUnavailable
-from hotsku.ports import Fenced, FencedReport, Lost, Needs, Stale
+from hotsku.ports import Fenced, FencedReport, Late, Lost, Needs, Refusal, Stale
 
 pytestmark = pytest.mark.anyio
 
@@ -61,11 +61,17 @@ class World:
         return self.ledger
 
     async def call(self, seq_before: int, meanwhile: Callable[[], None] = lambda: None, *, copied: bool = True) -> Said:
-        async def send(_: int) -> Said:
-            meanwhile()
-            return Said(seq_before, copied)
+        """A call whose reply is told as it is, or looked at more closely."""
+        sent = self.known.sent()
+        meanwhile()
+        said = Said(seq_before, copied)
+        return said if self.known.counts(said, sent) else await self.known.heed(said, sent)
 
-        return await self.known.call(send)
+    async def refused(self, refusal: Refusal, meanwhile: Callable[[], None] = lambda: None) -> Said:
+        """A call that has no reply."""
+        sent = self.known.sent()
+        meanwhile()
+        return await self.known.heed(refusal, sent)
 
     async def told(self) -> list[FencedReport]:
         await asyncio.sleep(0)
@@ -126,13 +132,12 @@ async def test_a_fence_of_an_old_incarnation_is_reported_with_what_it_had() -> N
     world = World()
     world.known.acknowledge(0, 10)
 
-    async def send(_: int) -> Said:
+    def meanwhile() -> None:
         world.known.trust(2, inf, False)
         world.known.acknowledge(0, 3)
-        raise Fenced
 
     with pytest.raises(Fenced):
-        await world.known.call(send)
+        await world.refused(Fenced(), meanwhile)
     assert await world.told() == [FencedReport(ref=REF, incarnation=1, acknowledged_seq=10)]
 
 
@@ -150,20 +155,22 @@ async def test_trust_runs_out_and_does_not_pass_to_the_next_incarnation() -> Non
 
 async def test_a_stale_call_looks_the_new_incarnation_up() -> None:
     world = World()
-    named: list[int] = []
-
-    async def send(number: int) -> Said:
-        named.append(number)
-        if number == 1:
-            raise Stale
-        return Said(0)
-
-    for ledger in (None, (2, inf, False)):
+    for ledger, number in ((None, 1), ((2, inf, False), 2)):
         world.ledger = ledger
         with pytest.raises(Stale):
-            await world.known.call(send)
-    await world.known.call(send)
-    assert named == [1, 1, 2]
+            await world.refused(Stale())
+        assert world.known.sent().number == number
+    await world.call(0)
+
+
+async def test_what_was_not_done_is_passed_on() -> None:
+    world = World()
+    for refusal in (Late(5), BackendUnavailable("away"), Lost("broke", sent=True)):
+        with pytest.raises(type(refusal)) as passed:
+            await world.refused(refusal)
+        assert passed.value is refusal
+    assert world.known.why == "broke; try again"
+    assert await world.told() == []
 
 
 async def test_every_so_many_events_the_relay_hears_of_it() -> None:

@@ -11,6 +11,7 @@ from hotsku.bench.selling import PLENTY, new_item
 from hotsku.bench.servers import Shop
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.routing import order_field
+from hotsku.ports import BatchReply, OrderBatch
 from hotsku.shard.shard import WireShard
 
 _INCARNATION = 1
@@ -35,8 +36,7 @@ def blind_side(plan: Plan, shop: Shop, *, batch: int, partitions: int, orders: i
         async def send(ref: PartitionRef, queue: "deque[bytes]") -> None:
             nonlocal accepted
             while queue:
-                reply = await shard.deduct(ref, _INCARNATION, _NO_DEADLINE_MS, True, queue.popleft())
-                accepted += reply.codes.count("A")
+                accepted += (await _decided(shard, ref, queue.popleft())).codes.count("A")
 
         async def selling() -> Measured:
             start_ms = plan.clock.monotonic_ms()
@@ -76,7 +76,7 @@ def many_side(plan: Plan, shop: Shop, *, batch: int, connections: int, sold_out:
             first, ref = 0, refs[number % partitions]
             while plan.clock.monotonic_ms() < until_ms:
                 (orders,) = _packed(number, batch, batch, first)
-                reply = await shard.deduct(ref, _INCARNATION, _NO_DEADLINE_MS, True, orders)
+                reply = await _decided(shard, ref, orders)
                 accepted += reply.codes.count("A")
                 refused += reply.codes.count("D")
                 first += batch
@@ -93,7 +93,7 @@ def many_side(plan: Plan, shop: Shop, *, batch: int, connections: int, sold_out:
             await shard.now_ms(refs[0])
         if sold_out:
             for orders in _packed(connections, _CALL, _FEW):
-                await shards[0].deduct(refs[0], _INCARNATION, _NO_DEADLINE_MS, True, orders)
+                await _decided(shards[0], refs[0], orders)
         measured = await shop.measured(selling())
         for shard in shards:
             shard.close()
@@ -101,6 +101,13 @@ def many_side(plan: Plan, shop: Shop, *, batch: int, connections: int, sold_out:
         return measured
 
     return side
+
+
+async def _decided(shard: WireShard, ref: PartitionRef, orders: bytes) -> BatchReply:
+    (answer,) = await shard.deduct(_NO_DEADLINE_MS, [OrderBatch(ref, _INCARNATION, True, orders)])
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _packed(partition: int, batch: int, orders: int, first: int = 0) -> list[bytes]:

@@ -6,7 +6,6 @@ other, and where one's time is over the reaper looks its cart's decision up (`le
 """
 
 import asyncio
-from contextlib import suppress
 
 import msgspec
 
@@ -16,9 +15,11 @@ from hotsku.domain.events import PartitionRef
 from hotsku.domain.order import OrderRecord, StepVerb, parse_record
 from hotsku.domain.routing import home, order_field, split_field
 from hotsku.log import get_logger
-from hotsku.ports import CartRow, Ledger, Shard, Stale
+from hotsku.ports import CartRow, Late, Ledger, Shard, Stale, StepBatch, StepReply
 
 _ATTEMPTS = 5
+# A step that comes later than this does nothing, and is sent again.
+_DEADLINE_MS = 2000
 _DECISIONS = {"confirmed": StepVerb.CONFIRM, "released": StepVerb.RELEASE}
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -83,7 +84,10 @@ async def _step(ledger: Ledger, shard: Shard, ref: PartitionRef, steps: bytes) -
         row = await ledger.partition(ref)
         if row is None:
             return "-", None
-        with suppress(Stale):  # a new incarnation has begun meanwhile
-            reply = await shard.step(ref, row.incarnation, steps)
+        deadline_ms = await shard.now_ms(ref) + _DEADLINE_MS
+        (reply,) = await shard.step(deadline_ms, [StepBatch(ref, row.incarnation, steps)])
+        if isinstance(reply, StepReply):
             return reply.codes, parse_record(reply.records[0]) if reply.records else None
+        if not isinstance(reply, Stale | Late):  # a new incarnation has begun meanwhile; or the call was slow
+            raise reply
     raise Stale

@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
+from msgspec import Struct
+
 from hotsku.domain.events import PartitionRef
 from hotsku.engine.needs import NeedsBoard
 from hotsku.errors import BackendUnavailable
-from hotsku.ports import Clock, Fenced, FencedReport, Lost, Stale
+from hotsku.ports import Clock, Fenced, FencedReport, Lost, Refusal, Stale
 
 _RETRY_INTERVAL_S = 0.05
 
@@ -27,6 +29,13 @@ class Reply(Protocol):
 
 
 R = TypeVar("R", bound=Reply)
+
+
+class Sent(Struct, frozen=True, gc=False):
+    """What was known of an incarnation when a call was sent: its number, and the highest seq acknowledged under it."""
+
+    number: int
+    acknowledged: int
 
 
 class KnownIncarnation:
@@ -88,26 +97,44 @@ class KnownIncarnation:
             self._replicated = replicated
             self._trusted_until_ms = max(self._trusted_until_ms, until_ms)
 
-    async def call(self, send: Callable[[int], Awaitable[R]]) -> R:
-        """Make a call under the incarnation, and return its reply if that counts.
+    def sent(self) -> Sent:
+        """What is known now, for a call that is about to be sent."""
+        return Sent(self.number, self.seq)
+
+    def counts(self, reply: Reply, sent: Sent) -> bool:
+        """Whether a reply may be told as it is. Where it may not, `heed` says why, or sees to it that it may."""
+        if reply.copied:
+            self._alone_since_ms = None
+        elif self._replicated:
+            return False
+        return (
+            sent.number == self.number
+            and reply.seq_before >= sent.acknowledged
+            and self._clock.monotonic_ms() <= self._trusted_until_ms
+        )
+
+    async def heed(self, answer: R | Refusal, sent: Sent) -> R:
+        """Return the reply to a call if it counts.
 
         Args:
-            send: makes the call, under the incarnation that it is given.
+            answer: the reply, or why there is none.
+            sent: what was known when the call was sent.
 
         Raises:
             Fenced: the shard decides nothing; the workers are told.
             Stale: the incarnation was over; the next call names the new one.
+            Late, BackendUnavailable: nothing was done.
             Lost: the call may have been carried out, but its reply does not count, or never came. It does not count
                 where the shard has forgotten what this engine acknowledged: the workers are told of that as well.
         """
-        number, acknowledged = self.number, self.seq
         try:
-            reply = await send(number)
-            await self._settle_copies(reply, number)
-            return self._checked(reply, number, acknowledged)
+            if isinstance(answer, Exception):
+                raise answer
+            await self._settle_copies(answer, sent.number)
+            return self._checked(answer, sent)
         except Fenced:
             self.why = f"partition {self.ref.partition} of {self._sku!r} is fenced; `hotsku audit` says more"
-            self._report(number, acknowledged)
+            self._report(sent)
             raise
         except Lost as lost:
             self.why = f"{lost}; try again"
@@ -157,17 +184,17 @@ class KnownIncarnation:
         if number == self.number:
             self._replicated = False
 
-    def _checked(self, reply: R, number: int, acknowledged: int) -> R:
-        if number != self.number:  # another began meanwhile: this one's answers count no more
+    def _checked(self, reply: R, sent: Sent) -> R:
+        if sent.number != self.number:  # another began meanwhile: this one's answers count no more
             raise Lost("the partition has a new incarnation", sent=True)
         if self._clock.monotonic_ms() > self._trusted_until_ms:
             raise Lost("the ledger cannot be reached to see whether the partition is still the same", sent=True)
-        if reply.seq_before < acknowledged:
-            self._report(number, acknowledged)
+        if reply.seq_before < sent.acknowledged:
+            self._report(sent)
             # No fence: the call was carried out, and its events may yet be salvaged.
             raise Lost(f"partition {self.ref.partition} of {self._sku!r} has forgotten what it sold", sent=True)
         return reply
 
-    def _report(self, number: int, acknowledged: int) -> None:
-        seq = self.seq if number == self.number else acknowledged
-        self._board.fenced(FencedReport(ref=self.ref, incarnation=number, acknowledged_seq=seq))
+    def _report(self, sent: Sent) -> None:
+        seq = self.seq if sent.number == self.number else sent.acknowledged
+        self._board.fenced(FencedReport(ref=self.ref, incarnation=sent.number, acknowledged_seq=seq))

@@ -55,7 +55,7 @@ class ItemPaths:
     ) -> None:
         self._ledger = ledger
         self._shard = shard
-        self._servers = Servers(shard, clock)
+        self._servers = Servers(shard, clock, timing)
         self._clock = clock
         self._board = board
         self._relay_max_events = relay_max_events
@@ -186,10 +186,8 @@ class ItemPaths:
 
     def _partition(self, item: Item, known: KnownIncarnation, standing: KnownStanding) -> PartitionPath:
         return PartitionPath(
-            ref=known.ref,
             sku=item.sku,
             incarnation=known,
-            shard=self._shard,
             servers=self._servers,
             clock=self._clock,
             standing=standing,
@@ -200,10 +198,8 @@ class ItemPaths:
 
     def _steps(self, item: Item, known: KnownIncarnation) -> StepPath:
         return StepPath(
-            ref=known.ref,
             sku=item.sku,
             incarnation=known,
-            shard=self._shard,
             servers=self._servers,
             clock=self._clock,
             timing=self._timing,

@@ -4,48 +4,39 @@
                            ▲              │ dry
                            └── parking ◄──┘
 
-One batch is in flight at a time, and what arrives meanwhile makes the next one. So under `appendfsync always` the fsync
-is shared by the batch (group commit), and under load batches grow by themselves.
+One batch is under way at a time (see `batch_path`), and what arrives meanwhile makes the next one.
 """
 
-import asyncio
-
 import msgspec
-from msgspec import Struct
 
 from hotsku.domain.deduction import Outcome, Proof
-from hotsku.domain.events import PartitionRef
 from hotsku.domain.order import OrderRecord, parse_record
 from hotsku.engine.answers import birth_outcome, told
+from hotsku.engine.batch_path import MAX_BATCH, BatchPath
 from hotsku.engine.incarnation import KnownIncarnation
 from hotsku.engine.needs import NeedsBoard
 from hotsku.engine.parking import Parking
 from hotsku.engine.request import Request
-from hotsku.engine.rounds import Round
-from hotsku.engine.servers import Server, Servers
+from hotsku.engine.servers import Servers
 from hotsku.engine.standing import KnownStanding
 from hotsku.engine.timing import Timing
 from hotsku.errors import BackendUnavailable, HotSKUError, IdempotencyConflict, OutcomeUnknown, Overloaded
-from hotsku.ports import Ask, BatchReply, Clock, Fenced, Late, Lost, Refill, Shard, Stale
+from hotsku.ports import Ask, BatchReply, Clock, OrderBatch, Refill
 from hotsku.receipts import Signer
-
-MAX_BATCH = 1000
 
 _encode = msgspec.msgpack.Encoder().encode
 
 _REFUSALS = {"L": Outcome.LIMIT_EXCEEDED, "N": Outcome.NOT_OPEN, "C": Outcome.CLOSED, "P": Outcome.PAUSED}
 
 
-class PartitionPath:
+class PartitionPath(BatchPath[OrderBatch, BatchReply, Request]):
     """Decides the orders whose home is one partition."""
 
     def __init__(
         self,
         *,
-        ref: PartitionRef,
         sku: str,
         incarnation: KnownIncarnation,
-        shard: Shard,
         servers: Servers,
         clock: Clock,
         standing: KnownStanding,
@@ -60,33 +51,31 @@ class PartitionPath:
             standing: shared by the item's partitions.
             signer: signs receipts; None where there are no keys.
         """
-        self.ref = ref
+        super().__init__(incarnation=incarnation, calls_of=servers.orders_of, clock=clock, timing=timing)
         self.left = 0
         self._sku = sku
-        self._incarnation = incarnation
-        self._shard = shard
-        self._servers = servers
-        self._clock = clock
+        self._sizes = servers.order_batches
         self._standing = standing
         self._board = board
-        self._timing = timing
         self._sign = signer.sign_birth if signer else None
         self._fresh: list[Request] = []
         self._parking = Parking()
         self._retry_parked = False
         self._tried_ms = 0.0
-        self._running: asyncio.Task[None] | None = None
+        # Of the batch under way: may it take stock, and has it waited for some?
+        self._to_take = True
+        self._parked = False
 
     def submit(self, request: Request) -> None:
         """Take a request; its future will have the answer."""
         self._fresh.append(request)
-        if self._running is None:
-            self._run()
+        if self._idle:
+            self._wake()
 
     def submit_many(self, requests: list[Request]) -> None:
         """Take requests that come together."""
         self._fresh.extend(requests)
-        self._run()
+        self._wake()
 
     def stock_came(self, units: int) -> None:
         """Units were installed: the parked orders are tried again."""
@@ -97,7 +86,7 @@ class PartitionPath:
         """Try the parked orders again, also those that the batch under way will park."""
         self._retry_parked = True
         if self._parking:
-            self._run()
+            self._wake()
 
     def verdict(self, available: int, heard_no: int) -> None:
         """The item's unsold units, from a ledger read that was made after the `Needs` up to `heard_no` were heard."""
@@ -127,99 +116,49 @@ class PartitionPath:
             for request in expired:
                 self._give_up(request, BackendUnavailable(self._incarnation.why))
 
-    # --- the loop: one batch in flight ---
+    # --- the way of a batch ---
 
-    def _run(self) -> None:
-        if self._running is None:
-            self._running = asyncio.create_task(self._decide_all())
+    def _waits(self) -> bool:
+        return bool(self._fresh or (self._retry_parked and self._parking))
 
-    async def _decide_all(self) -> None:
-        try:
-            while self._fresh or self._parked_turn:
-                server = self._servers.of(self.ref)
-                await self._decide(server, await server.rounds.turn())
-        finally:
-            self._running = None
-
-    async def _decide(self, server: Server, turn: Round) -> None:
-        """Send the batch that there is now, until it is decided."""
-        with turn:
-            batch = self._next_batch()
-            if await self._decided(server, batch):
-                return
-        while (batch := await self._pause(batch)).requests:
-            server = self._servers.of(self.ref)
-            with await server.rounds.turn():
-                if await self._decided(server, batch):
-                    return
-
-    @property
-    def _parked_turn(self) -> bool:
-        return bool(self._retry_parked and self._parking)
-
-    def _next_batch(self) -> "_Batch":
-        if self._parked_turn:
+    def _take(self) -> list[Request]:
+        self._parked = bool(self._retry_parked and self._parking)
+        if self._parked:
             self._retry_parked = False
             self._tried_ms = self._clock.monotonic_ms()
-            return _batch(self._parking.take(MAX_BATCH), take=True, parked=True)
-        requests, self._fresh = self._fresh[:MAX_BATCH], self._fresh[MAX_BATCH:]
-        return _batch(requests, take=not self._parking, parked=False)
+            self._to_take = True
+            return self._parking.take(MAX_BATCH)
+        self._to_take = not self._parking
+        if len(self._fresh) <= MAX_BATCH:
+            requests, self._fresh = self._fresh, []
+        else:
+            requests, self._fresh = self._fresh[:MAX_BATCH], self._fresh[MAX_BATCH:]
+        return requests
 
-    async def _decided(self, server: Server, batch: "_Batch") -> bool:
-        """Call the shard once and hand out the answers. False where the same batch is to be sent again."""
-        if not batch.requests:  # they have given up while they waited for their turn
-            return True
-        try:
-            reply = await self._attempt(server, batch)
-        except HotSKUError as error:
-            for request in batch.requests:
-                self._give_up(request, error)
-            return True
-        if reply is None:
-            return False
-        server.clock.observe(reply.now_ms)
-        self._servers.order_batches.note(len(batch.requests))
-        self._answer(batch.requests, reply, parked=batch.parked)
-        return True
+    def _words(self, batch: list[Request], incarnation: int) -> OrderBatch:
+        values = [value for request in batch for value in (request.field, request.terms or request.quantity)]
+        return OrderBatch(self.ref, incarnation, self._to_take, _encode(values))
 
-    async def _attempt(self, server: Server, batch: "_Batch") -> BatchReply | None:
-        """Call the shard once. None where the same batch is to be sent again."""
-        deadline_ms = server.clock.in_ms(self._timing.deadline_ms)
-        try:
-            return await self._incarnation.call(
-                lambda incarnation: self._shard.deduct(self.ref, incarnation, deadline_ms, batch.take, batch.orders)
-            )
-        except Lost as lost:
-            if lost.sent:
-                for request in batch.requests:
-                    request.unknown_until_ms = deadline_ms + self._timing.margin_ms
-        except Late as late:
-            server.clock.observe(late.now_ms)
-        except (Fenced, Stale):
-            pass  # it may be ready by the next attempt
-        return None
-
-    async def _pause(self, batch: "_Batch") -> "_Batch":
-        """Wait a moment before the batch is sent again. Gives back what still has patience."""
-        await self._incarnation.pause()
-        before_ms = self._clock.monotonic_ms() - self._timing.patience_ms
-        waiting = [request for request in batch.requests if request.since_ms >= before_ms]
-        if len(waiting) == len(batch.requests):
-            return batch
-        for request in batch.requests:
-            if request.since_ms < before_ms:
-                self._give_up(request, BackendUnavailable(self._incarnation.why))
-        return _batch(waiting, take=batch.take, parked=batch.parked)
+    def _unknown(self, batch: list[Request], until_ms: int) -> None:
+        for request in batch:
+            request.unknown_until_ms = until_ms
 
     # --- answers ---
 
-    def _answer(self, batch: list[Request], reply: BatchReply, *, parked: bool) -> None:
-        self._note(reply)
+    def _decided(self, batch: list[Request], reply: BatchReply) -> None:
+        self._sizes.note(len(batch))
+        self.left = reply.left
+        codes, seq = reply.codes, reply.seq_before
+        self._incarnation.acknowledge(seq, codes.count("A"))
+        if reply.refill:
+            self._board.refill(
+                Refill(ref=self.ref, incarnation=self._incarnation.number, taken=reply.taken, at_ms=reply.now_ms)
+            )
+        proof = Proof(self._incarnation.number, reply.now_ms, self._sign)
+        sku, partition = self._sku, self.ref.partition
         dry: list[Request] = []
         records = iter(reply.records)
-        proof, seq = Proof(self._incarnation.number, reply.now_ms, self._sign), reply.seq_before
-        sku, partition = self._sku, self.ref.partition
-        for request, code in zip(batch, reply.codes, strict=True):
+        for request, code in zip(batch, codes, strict=True):
             if code == "A":
                 seq += 1
                 request.accepted(sku, partition, seq, proof)
@@ -235,15 +174,8 @@ class PartitionPath:
                     dry.append(request)
                 else:
                     self._say_no(request, code)
-        self._park(dry, parked=parked)
-
-    def _note(self, reply: BatchReply) -> None:
-        self.left = reply.left_a + reply.left_b
-        self._incarnation.acknowledge(reply.seq_before, reply.codes.count("A"))
-        if reply.refill:
-            self._board.refill(
-                Refill(ref=self.ref, incarnation=self._incarnation.number, taken=reply.taken, at_ms=reply.now_ms)
-            )
+        if dry or self._parked or self._parking:
+            self._park(dry, parked=self._parked)
 
     def _repeat(self, request: Request, record: OrderRecord, now_ms: int) -> None:
         request.answer(
@@ -300,21 +232,6 @@ class PartitionPath:
         if request.unknown_until_ms:
             error = OutcomeUnknown(f"the order {request.order_id!r} may or may not have been sold; send it again")
         request.fail(error)
-
-
-class _Batch(Struct, frozen=True):
-    """Requests of one call. `orders` is what the shard is sent; `parked` that they have waited for stock, and go back
-    to the front where there is none; not to `take` is to answer from the records only."""
-
-    requests: list[Request]
-    orders: bytes
-    take: bool
-    parked: bool
-
-
-def _batch(requests: list[Request], *, take: bool, parked: bool) -> _Batch:
-    values = [value for request in requests for value in (request.field, request.terms or request.quantity)]
-    return _Batch(requests, _encode(values), take, parked)
 
 
 def _conflict(request: Request, record: OrderRecord) -> IdempotencyConflict:

@@ -1,4 +1,4 @@
-"""What an engine keeps for each of the shards' servers: its rounds of batches, and its clock."""
+"""What an engine keeps for each of the shards' servers: its clock, and the calls to it."""
 
 from collections.abc import Iterable
 
@@ -6,16 +6,16 @@ from msgspec import Struct
 
 from hotsku.domain.events import PartitionRef
 from hotsku.engine.batch_sizes import BatchSizes
-from hotsku.engine.rounds import Rounds
+from hotsku.engine.calls import Calls
 from hotsku.engine.shard_clock import ShardClock
-from hotsku.ports import Clock, Lost, Shard
+from hotsku.engine.timing import Timing
+from hotsku.ports import BatchReply, Clock, Lost, OrderBatch, Shard, StepBatch, StepReply
 
 
-class Server(Struct, frozen=True):
-    """One server, as the batches to it need it."""
-
-    rounds: Rounds
+class _Server(Struct, frozen=True):
     clock: ShardClock
+    orders: Calls[OrderBatch, BatchReply]
+    steps: Calls[StepBatch, StepReply]
 
 
 class Servers:
@@ -25,24 +25,21 @@ class Servers:
         order_batches, step_batches: the sizes of the batches that they decided.
     """
 
-    def __init__(self, shard: Shard, clock: Clock) -> None:
+    def __init__(self, shard: Shard, clock: Clock, timing: Timing) -> None:
         self._shard = shard
         self._clock = clock
-        self._by_name: dict[str, Server] = {}
+        self._timing = timing
+        self._by_name: dict[str, _Server] = {}
         self.order_batches = BatchSizes()
         self.step_batches = BatchSizes()
 
-    def of(self, ref: PartitionRef) -> Server:
-        """The server that has the partition now.
+    def orders_of(self, ref: PartitionRef) -> Calls[OrderBatch, BatchReply]:
+        """The calls with orders to the server that has the partition now."""
+        return self._of(ref).orders
 
-        One that is new has this machine's clock until its first reply: a batch whose deadline is wrong by that is done
-        later, or refused as late and sent again; nothing worse.
-        """
-        name = self._shard.name_of(ref)
-        server = self._by_name.get(name)
-        if server is None:
-            server = self._by_name[name] = Server(Rounds(), ShardClock(self._clock, self._clock.now_ms()))
-        return server
+    def steps_of(self, ref: PartitionRef) -> Calls[StepBatch, StepReply]:
+        """The calls with steps to the server that has the partition now."""
+        return self._of(ref).steps
 
     async def meet(self, refs: Iterable[PartitionRef]) -> None:
         """Read the clocks of the servers that have these partitions and are new; one that is away is left out."""
@@ -53,4 +50,17 @@ class Servers:
                 now_ms = await self._shard.now_ms(ref)
             except Lost:
                 continue
-            self.of(ref).clock.observe(now_ms)
+            self._of(ref).clock.observe(now_ms)
+
+    def _of(self, ref: PartitionRef) -> _Server:
+        """One that is new has this machine's clock until its first reply: a batch whose deadline is wrong by that is
+        done later, or refused as late and sent again; nothing worse."""
+        name = self._shard.name_of(ref)
+        server = self._by_name.get(name)
+        if server is None:
+            clock = ShardClock(self._clock, self._clock.now_ms())
+            deadline_ms = self._timing.deadline_ms
+            server = self._by_name[name] = _Server(
+                clock, Calls(self._shard.deduct, clock, deadline_ms), Calls(self._shard.step, clock, deadline_ms)
+            )
+        return server

@@ -4,28 +4,26 @@
                  ▲                     │ no record there
                  └── not there yet ◄── ledger ──► answers
 
-One batch is in flight at a time, beside the partition's batch of orders. A step may be sent any number of times, early
-or late: it compares and sets the order's record. So a call that was lost is simply made again.
+One batch is under way at a time (see `batch_path`), beside the partition's batch of orders. A step may be sent any
+number of times: it compares and sets the order's record. So a call that was lost is simply made again.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import msgspec
 
 from hotsku.domain.deduction import Deduction, Outcome
-from hotsku.domain.events import PartitionRef
 from hotsku.domain.order import OrderRecord, StepVerb, parse_record
 from hotsku.domain.steps import judge
 from hotsku.engine.answers import told
+from hotsku.engine.batch_path import MAX_BATCH, BatchPath
 from hotsku.engine.incarnation import KnownIncarnation
-from hotsku.engine.partition import MAX_BATCH
 from hotsku.engine.request import StepRequest
-from hotsku.engine.servers import Server, Servers
+from hotsku.engine.servers import Servers
 from hotsku.engine.timing import Timing
-from hotsku.errors import BackendUnavailable, HotSKUError, IdempotencyConflict, InvalidRequest, OutcomeUnknown
-from hotsku.ports import Clock, Fenced, Lost, Shard, Stale, StepReply
+from hotsku.errors import HotSKUError, IdempotencyConflict, InvalidRequest, OutcomeUnknown
+from hotsku.ports import Clock, StepBatch, StepReply
 from hotsku.receipts import Signer
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -40,16 +38,14 @@ _DONE = {
 _WITHOUT_RECORD = "-I"
 
 
-class StepPath:
+class StepPath(BatchPath[StepBatch, StepReply, StepRequest]):
     """Decides the steps of the orders whose home is one partition."""
 
     def __init__(
         self,
         *,
-        ref: PartitionRef,
         sku: str,
         incarnation: KnownIncarnation,
-        shard: Shard,
         servers: Servers,
         clock: Clock,
         timing: Timing,
@@ -63,17 +59,12 @@ class StepPath:
             signer: signs receipts; None where there are no keys.
             booked: reads an order (order id, buyer id) in the ledger.
         """
-        self.ref = ref
+        super().__init__(incarnation=incarnation, calls_of=servers.steps_of, clock=clock, timing=timing)
         self._sku = sku
-        self._incarnation = incarnation
-        self._shard = shard
-        self._servers = servers
-        self._clock = clock
-        self._timing = timing
+        self._sizes = servers.step_batches
         self._signer = signer
         self._booked = booked
         self._fresh: list[StepRequest] = []
-        self._running: asyncio.Task[None] | None = None
         self._missing: list[StepRequest] = []
         self._asking: asyncio.Task[None] | None = None
         self._early: list[StepRequest] = []
@@ -81,7 +72,7 @@ class StepPath:
     def submit(self, request: StepRequest) -> None:
         """Take a request; its future will have the answer."""
         self._fresh.append(request)
-        self._run()
+        self._wake()
 
     def tick(self) -> None:
         """Fail the requests that have waited longer than their patience, and try those again whose order was not on
@@ -91,68 +82,36 @@ class StepPath:
         self._fresh = self._patient(self._fresh)
         self._missing = self._patient(self._missing)
         if self._fresh:
-            self._run()
+            self._wake()
 
-    # --- the loop: one batch in flight ---
+    # --- the way of a batch ---
 
-    def _run(self) -> None:
-        if self._running is None:
-            self._running = asyncio.create_task(self._decide_all())
+    def _waits(self) -> bool:
+        return bool(self._fresh)
 
-    async def _decide_all(self) -> None:
-        try:
-            await asyncio.sleep(0)  # callers that are ready now come along
-            while self._fresh:
-                batch, self._fresh = self._fresh[:MAX_BATCH], self._fresh[MAX_BATCH:]
-                await self._decide(batch)
-        finally:
-            self._running = None
+    def _take(self) -> list[StepRequest]:
+        batch, self._fresh = self._fresh[:MAX_BATCH], self._fresh[MAX_BATCH:]
+        return batch
 
-    async def _decide(self, batch: list[StepRequest]) -> None:
-        while batch:
-            try:
-                server = self._servers.of(self.ref)
-                with await server.rounds.turn():
-                    reply = await self._attempt(server, batch)
-            except HotSKUError as error:
-                for request in batch:
-                    _give_up(request, error)
-                return
-            if reply is not None:
-                self._servers.step_batches.note(len(batch))
-                self._answer(batch, reply)
-                return
-            await self._incarnation.pause()
-            batch = self._patient(batch)
+    def _words(self, batch: list[StepRequest], incarnation: int) -> StepBatch:
+        steps = [(r.step.verb, r.field, r.step.argument, int(r.step.cart)) for r in batch]
+        return StepBatch(self.ref, incarnation, _encode(steps))
 
-    async def _attempt(self, server: Server, batch: list[StepRequest]) -> StepReply | None:
-        """Call the shard once. None where the same batch is to be sent again."""
-        try:
-            reply = await self._incarnation.call(partial(self._send, _pack(batch)))
-        except Lost as lost:
-            for request in batch:
-                request.unknown = request.unknown or lost.sent
-            return None
-        except (Fenced, Stale):
-            return None  # it may be ready by the next attempt
-        server.clock.observe(reply.now_ms)
-        self._incarnation.acknowledge(reply.seq_before, reply.events)
-        return reply
+    def _unknown(self, batch: list[StepRequest], until_ms: int) -> None:
+        for request in batch:
+            request.unknown = True
 
-    async def _send(self, steps: bytes, incarnation: int) -> StepReply:
-        return await self._shard.step(self.ref, incarnation, steps)
-
-    def _patient(self, requests: list[StepRequest]) -> list[StepRequest]:
-        """Those that may wait on; the others are told that they could not be served."""
-        before_ms = self._clock.monotonic_ms() - self._timing.patience_ms
-        for request in requests:
-            if request.since_ms < before_ms:
-                _give_up(request, BackendUnavailable(self._incarnation.why))
-        return [request for request in requests if request.since_ms >= before_ms]
+    def _give_up(self, request: StepRequest, error: HotSKUError) -> None:
+        if request.unknown:
+            verb, order = request.step.verb.value, request.order_id
+            error = OutcomeUnknown(f"{verb} of the order {order!r} may or may not have been done; send it again")
+        request.fail(error)
 
     # --- answers ---
 
-    def _answer(self, batch: list[StepRequest], reply: StepReply) -> None:
+    def _decided(self, batch: list[StepRequest], reply: StepReply) -> None:
+        self._sizes.note(len(batch))
+        self._incarnation.acknowledge(reply.seq_before, reply.events)
         records = iter(reply.records)
         for request, code in zip(batch, reply.codes, strict=True):
             if code not in _WITHOUT_RECORD:
@@ -192,7 +151,7 @@ class StepPath:
                 try:
                     self._tell_booked(request, await self._booked(request.order_id, request.buyer_id))
                 except HotSKUError as error:
-                    _give_up(request, error)
+                    self._give_up(request, error)
         finally:
             self._asking = None
 
@@ -208,10 +167,6 @@ class StepPath:
             self._early.append(request)  # sold since its shard was asked, or not back there yet
         else:
             self._tell(request, code, record, 0)
-
-
-def _pack(batch: list[StepRequest]) -> bytes:
-    return _encode([(r.step.verb, r.field, r.step.argument, int(r.step.cart)) for r in batch])
 
 
 def _paid_in_vain(request: StepRequest, record: OrderRecord) -> str | None:
@@ -240,10 +195,3 @@ def _bad_argument(request: StepRequest) -> InvalidRequest:
     if request.step.verb is StepVerb.REFUND:
         return InvalidRequest("quantity", "at most the order's")
     return InvalidRequest(request.step.verb.value, "called with what it takes")
-
-
-def _give_up(request: StepRequest, error: HotSKUError) -> None:
-    if request.unknown:
-        verb, order = request.step.verb.value, request.order_id
-        error = OutcomeUnknown(f"{verb} of the order {order!r} may or may not have been done; send it again")
-    request.fail(error)

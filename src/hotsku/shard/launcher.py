@@ -78,6 +78,8 @@ def command(spec: ServerSpec) -> list[str]:
         "aof-load-truncated": "yes",
         "save": "",
         "maxmemory-policy": "noeviction",
+        # Hashes are read by name: in a list, every order of an item that has sold 500 would be looked for among 500.
+        "hash-max-listpack-entries": "0",
     }
     return [str(spec.binary), *(word for name, value in options.items() for word in (f"--{name}", value)), *spec.extra]
 

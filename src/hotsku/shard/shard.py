@@ -2,22 +2,26 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import cast
+from typing import TypeVar, cast
 
 from hotsku.domain.events import PartitionRef, StreamEntry
 from hotsku.domain.item import Item
 from hotsku.domain.order import OrderRecord, parse_record
+from hotsku.errors import BackendUnavailable
 from hotsku.ports import (
     BatchReply,
     Durability,
     Fenced,
     Late,
     Lost,
+    OrderBatch,
     PartitionStatus,
+    Refusal,
     Stale,
+    StepBatch,
     StepReply,
     Swept,
     Waiting,
@@ -32,6 +36,9 @@ from hotsku.shard.wire import Argument, Reply
 _STREAMS_A_LOOK = 512
 
 _LAST_SEQ = 2**64 - 1
+
+B = TypeVar("B", OrderBatch, StepBatch)
+R = TypeVar("R", BatchReply, StepReply)
 
 
 class WireShard:
@@ -53,55 +60,20 @@ class WireShard:
         """How many servers there are, as far as known; at least 1."""
         return max(1, len(self._router.topology.masters()))
 
-    async def deduct(
-        self, ref: PartitionRef, incarnation: int, deadline_ms: int, take: bool, orders: bytes
-    ) -> BatchReply:
-        """Decide a batch: see deduct.lua.
+    async def deduct(self, deadline_ms: int, batches: Sequence[OrderBatch]) -> list[BatchReply | Refusal]:
+        """Decide batches of orders of one server's partitions: see deduct.lua.
 
         Args:
             deadline_ms: by the shard's clock; past it, the call does nothing.
-            take: False answers from the records only.
-            orders: msgpack flat array of (order field, quantity), or (order field, (quantity, metadata, ttl in ms, 1
-                for a cart's line else 0)); at most 1,000 orders.
 
-        Raises:
-            Late: the deadline had passed.
+        Returns:
+            For each batch, in order, its reply, or why it was not decided.
         """
-        k = self._partition(ref)
-        waits = self._router.waits_for_copies(k.slot)
-        reply, copied = await self._call_copied(k, "hs_deduct", incarnation, deadline_ms, int(take), orders, int(waits))
-        if reply[0] == b"LATE":
-            raise Late(cast(int, reply[1]))
-        return BatchReply(
-            cast(int, reply[1]),
-            cast(int, reply[2]),
-            cast(int, reply[3]),
-            cast(bytes, reply[4]).decode(),
-            reply[5] == 1,
-            cast(int, reply[6]),
-            cast(int, reply[7]),
-            cast(bytes, reply[8]).decode(),
-            cast(list[bytes], reply[9:]),
-            copied,
-        )
+        return await self._decide("hs_deduct", deadline_ms, batches, _order_arguments, _batch_reply)
 
-    async def step(self, ref: PartitionRef, incarnation: int, steps: bytes) -> StepReply:
-        """Decide a batch of steps in orders' lives: see step.lua.
-
-        Args:
-            steps: msgpack array of (verb, order field, argument, 1 for a cart's line else 0), at most 1,000.
-        """
-        k = self._partition(ref)
-        waits = self._router.waits_for_copies(k.slot)
-        reply, copied = await self._call_copied(k, "hs_step", incarnation, steps, int(waits))
-        return StepReply(
-            cast(int, reply[1]),
-            cast(int, reply[2]),
-            cast(int, reply[3]),
-            cast(bytes, reply[4]).decode(),
-            cast(list[bytes], reply[5:]),
-            copied,
-        )
+    async def step(self, deadline_ms: int, batches: Sequence[StepBatch]) -> list[StepReply | Refusal]:
+        """Decide batches of steps in orders' lives, of one server's partitions: see step.lua. As `deduct`."""
+        return await self._decide("hs_step", deadline_ms, batches, _step_arguments, _step_reply)
 
     async def expire(self, ref: PartitionRef, incarnation: int, most: int) -> Swept:
         """Expire up to `most` holds whose time is over; carts' lines among them are only named."""
@@ -306,11 +278,101 @@ class WireShard:
     async def _call(self, k: PartitionKeys, function: str, keys: tuple[str, ...], *arguments: Argument) -> list[Reply]:
         return _checked(await self._router.send(k.slot, "FCALL", function, len(keys), *keys, *arguments))
 
-    async def _call_copied(self, k: PartitionKeys, function: str, *arguments: Argument) -> tuple[list[Reply], bool]:
-        """Call a function with all of the partition's keys, and wait for the copies; also: are these all there are?"""
-        keys = k.all()
-        answer, copied = await self._router.send_copied(k.slot, "FCALL", function, len(keys), *keys, *arguments)
-        return _checked(answer), copied
+    async def _decide(
+        self,
+        function: str,
+        deadline_ms: int,
+        batches: Sequence[B],
+        arguments_of: Callable[[B], tuple[Argument, ...]],
+        read: Callable[[list[Reply], bool], R],
+    ) -> list[R | Refusal]:
+        """Call a function once for all the batches whose slots may be named together. What goes to one server is
+        written at once, and synced once."""
+        groups: dict[int, list[int]] = {}
+        for place, batch in enumerate(batches):
+            groups.setdefault(self._router.topology.group(self._partition(batch.ref).slot), []).append(place)
+        if len(groups) == 1:
+            return await self._decide_group(function, deadline_ms, batches, arguments_of, read)
+        answers = await asyncio.gather(
+            *(
+                self._decide_group(function, deadline_ms, [batches[place] for place in places], arguments_of, read)
+                for places in groups.values()
+            )
+        )
+        by_place = {
+            place: answer
+            for places, told in zip(groups.values(), answers, strict=True)
+            for place, answer in zip(places, told, strict=True)
+        }
+        return [by_place[place] for place in range(len(batches))]
+
+    async def _decide_group(
+        self,
+        function: str,
+        deadline_ms: int,
+        batches: Sequence[B],
+        arguments_of: Callable[[B], tuple[Argument, ...]],
+        read: Callable[[list[Reply], bool], R],
+    ) -> list[R | Refusal]:
+        every = [self._partition(batch.ref) for batch in batches]
+        keys = [key for k in every for key in k.all()]
+        arguments = [argument for batch in batches for argument in arguments_of(batch)]
+        slot = every[0].slot
+        waits = int(self._router.waits_for_copies(slot))
+        try:
+            answer, copied = await self._router.send_copied(
+                slot, "FCALL", function, len(keys), *keys, deadline_ms, waits, *arguments
+            )
+        except (Lost, BackendUnavailable) as error:
+            return [error] * len(batches)
+        replies = cast(list[list[Reply]], answer)
+        return [read(reply, copied) if reply[0] == b"OK" else _refusal(reply) for reply in replies]
+
+
+def _order_arguments(batch: OrderBatch) -> tuple[Argument, ...]:
+    return batch.incarnation, int(batch.take), batch.orders
+
+
+def _step_arguments(batch: StepBatch) -> tuple[Argument, ...]:
+    return batch.incarnation, batch.steps
+
+
+def _batch_reply(reply: list[Reply], copied: bool) -> BatchReply:
+    _, seq_before, left_a, left_b, _, refill, taken, now_ms, codes, *records = reply
+    return BatchReply(
+        cast(int, seq_before),
+        cast(int, left_a) + cast(int, left_b),
+        refill == 1,
+        cast(int, taken),
+        cast(int, now_ms),
+        cast(bytes, codes).decode(),
+        cast(list[bytes], records),
+        copied,
+    )
+
+
+def _step_reply(reply: list[Reply], copied: bool) -> StepReply:
+    _, seq_before, events, now_ms, codes, *records = reply
+    return StepReply(
+        cast(int, seq_before),
+        cast(int, events),
+        cast(int, now_ms),
+        cast(bytes, codes).decode(),
+        cast(list[bytes], records),
+        copied,
+    )
+
+
+def _refusal(reply: list[Reply]) -> Refusal:
+    match reply:
+        case [b"LATE", int(now_ms)]:
+            return Late(now_ms)
+        case [b"STALE", *_]:
+            return Stale()
+        case [b"FAILED", bytes(why)]:
+            return Lost(f"the shard failed: {why.decode(errors='replace')}", sent=True)
+        case _:
+            return Fenced()
 
 
 def _checked(answer: Reply) -> list[Reply]:

@@ -1,14 +1,18 @@
--- hs_deduct: decides a batch of orders, in their order, and appends what it took to the stream.
--- KEYS  1 meta (hash)   2 orders (hash: order field -> record)   3 buyers (hash: buyer -> units)   4 stream (stream)
---       5 holds (zset: order field -> expires at, ms)   6 ended (zset)
--- ARGV  1 incarnation (integer)   2 deadline (integer, ms of the shard's clock)
---       3 take (0 or 1): 0 answers from the records only, new orders that nothing else refuses are dry
---       4 orders (msgpack flat array: order field, what, order field, what, ...; at most 1,000 orders); what is a
+-- hs_deduct: decides batches of orders, one of each of some partitions. Each is decided by itself: its orders in their
+-- order, its answer as if it had come alone, and what it took appended to its own stream.
+-- KEYS  six a partition: 1 meta (hash)   2 orders (hash: order field -> record)   3 buyers (hash: buyer -> units)
+--       4 stream (stream)   5 holds (zset: order field -> expires at, ms)   6 ended (zset)
+-- ARGV  1 deadline (integer, ms of the shard's clock)
+--       2 copied (0 or 1): 1 has replays written down, so that a caller who waits for copies waits for those of the sale
+--       and three a partition: 1 incarnation (integer)
+--       2 take (0 or 1): 0 answers from the records only, new orders that nothing else refuses are dry
+--       3 orders (msgpack flat array: order field, what, order field, what, ...; at most 1,000 orders); what is a
 --         quantity, or an array {quantity, metadata (string, at most 256 bytes), ttl (ms, 0 is no hold), 1 for a cart's
 --         line else 0}
---       5 copied (0 or 1): 1 has replays written down, so that a caller who waits for copies waits for those of the sale
--- Reply {'OK', seq before, left_a, left_b, active, refill (0 or 1), taken, now (ms), codes, record, record, ...}
+-- Reply an array with one reply a partition, in their order:
+--       {'OK', seq before, left_a, left_b, active, refill (0 or 1), taken, now (ms), codes, record, record, ...}
 --       | {'LATE', now} past the deadline, nothing done | {'STALE', incarnation} | {'FENCED'}
+--       | {'FAILED', why} its keys are not what they should be; it may be half done, and is fenced
 -- A code an order, in their order; R and X have a record each, in their order:
 --       A accepted, with the next seq    R accepted before, by this record    X another quantity than this record's, or
 --         deducted where this record is held, or held where it is deducted, or a cart's line where it is none
@@ -19,6 +23,12 @@
 -- So many events may wait for the ledger before a partition refuses new sales.
 local MAX_BACKLOG = 1000000
 local MAX_METADATA = 256 -- bytes
+
+-- What this function needs of a partition: reading all would cost more than a third of what a batch of one order costs.
+local SELLING = {
+  'incarnation', 'seq', 'active', 'left_a', 'left_b', 'threshold', 'taken', 'trimmed', 'limit', 'opens_at', 'closes_at',
+  'clock', 'ended', 'state',
+}
 
 -- The order fields of a batch and, by the same index, what came with them. What is not a batch is refused as a
 -- whole, before anything is written: a shifted or swallowed element would sell another quantity than was asked.
@@ -81,19 +91,19 @@ local function refuse_all(p, now)
   return nil
 end
 
-local function deduct_batch(keys, args)
-  local deadline = integer(args[2])
-  local p, fence = pass_fence(keys[1], integer(args[1]))
+-- Decides one batch of those that `read_batches` gives; `time` is the server's clock.
+local function deduct_batch(batch, time, deadline, copied)
+  local keys, fields, whats = batch.keys, batch.fields, batch.whats
+  local p, fence = pass_fence(keys[1], batch.incarnation, SELLING)
   if not p then return fence end
-  local now = read_clock(p)
+  local now = clamp_clock(p, time)
   if not now then return {'FENCED'} end
   if now > deadline then return {'LATE', now} end
 
-  local fields, whats = read_orders(args[4])
   local records = redis.call('HMGET', keys[2], unpack(fields))
   local bought = p.limit > 0 and read_buyers(keys[3], fields)
   local refusal = refuse_all(p, now)
-  local dry = args[3] ~= '1'
+  local dry = not batch.take
 
   local left, seq, last_seq = p.left_a + p.left_b, p.seq, p.trimmed + MAX_BACKLOG
   local codes, answers, written, events, changed = {}, {}, {}, {}, {}
@@ -184,7 +194,7 @@ local function deduct_batch(keys, args)
     append_events(keys[4], p, worded and 'mixed' or 'deducted', now, packed)
     fence.seq = p.seq
     fence.busy = false
-  elseif #answers > 0 and args[5] == '1' then
+  elseif #answers > 0 and copied then
     -- WAIT covers the writes of its own connection alone, and the sale may have been another's.
     redis.call('HINCRBY', keys[1], 'replays', 1)
   end
@@ -192,4 +202,24 @@ local function deduct_batch(keys, args)
     table.concat(codes), unpack(answers)}
 end
 
-redis.register_function('hs_deduct', deduct_batch)
+-- The batches of a call. All are read before the first is decided: what is no batch is refused with the whole call.
+local function read_batches(keys, args)
+  check_arguments(keys, args, 3)
+  local batches = {}
+  for i = 1, #keys / KEYS_A_PARTITION do
+    local key, argument = (i - 1) * KEYS_A_PARTITION, 2 + (i - 1) * 3
+    local fields, whats = read_orders(args[argument + 3])
+    batches[i] = {
+      keys = {unpack(keys, key + 1, key + KEYS_A_PARTITION)},
+      incarnation = integer(args[argument + 1]), take = args[argument + 2] == '1', fields = fields, whats = whats,
+    }
+  end
+  return batches
+end
+
+local function deduct_batches(keys, args)
+  local deadline, copied, time = integer(args[1]), args[2] == '1', server_ms()
+  return decide_each(read_batches(keys, args), function(batch) return deduct_batch(batch, time, deadline, copied) end)
+end
+
+redis.register_function('hs_deduct', deduct_batches)

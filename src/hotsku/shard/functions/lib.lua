@@ -47,11 +47,13 @@ local function integer(argument)
   return number
 end
 
-local function read_partition(meta_key)
-  local values = redis.call('HMGET', meta_key, unpack(FIELDS))
+-- Reads the fields of `names`, by default all. "incarnation", "seq" and "active" must be the first of them.
+local function read_partition(meta_key, names)
+  names = names or FIELDS
+  local values = redis.call('HMGET', meta_key, unpack(names))
   if not values[1] then return nil end
   local p = {}
-  for i = 1, #FIELDS do p[FIELDS[i]] = tonumber(values[i]) end
+  for i = 1, #names do p[names[i]] = tonumber(values[i]) end
   p.active = values[3]
   -- A partition that was begun by an earlier version of the library lacks them.
   p.version, p.state, p.restores = p.version or 0, p.state or OPEN, p.restores or 0
@@ -59,9 +61,10 @@ local function read_partition(meta_key)
 end
 
 -- Returns the partition and its fence, or nil and the refusal to reply. What was ended (see end.lua) stays so: its slot
--- may have been ended on another server, and come back to one that is armed for it.
-local function pass_fence(meta_key, incarnation)
-  local p, fence = read_partition(meta_key), armed[meta_key]
+-- may have been ended on another server, and come back to one that is armed for it. `names`: the fields to read, as of
+-- `read_partition`; "ended" must be one of them.
+local function pass_fence(meta_key, incarnation, names)
+  local p, fence = read_partition(meta_key, names), armed[meta_key]
   if not p or not fence or fence.busy or p.ended == 1 or fence.incarnation ~= p.incarnation or fence.seq ~= p.seq then
     return nil, {'FENCED'}
   end
@@ -76,11 +79,14 @@ local function server_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Milliseconds since the epoch, never backwards for this partition; nil when the stored clock is too far ahead.
-local function read_clock(p)
-  local now = server_ms()
+-- The server's clock `now`, never backwards for this partition; nil when the stored clock is too far ahead of it.
+local function clamp_clock(p, now)
   if p.clock > now + MAX_CLOCK_SKEW_MS then return nil end
   return math.max(now, p.clock)
+end
+
+local function read_clock(p)
+  return clamp_clock(p, server_ms())
 end
 
 -- Whether a new incarnation has begun whose orders are not all there yet; see renew.lua.

@@ -178,3 +178,25 @@ local function visit_orders(keys, fields, visit)
     if texts[i] then visit(fields[i], parse_record(texts[i])) end
   end
 end
+
+-- meta, orders, buyers, stream, holds, ended: a function that decides batches of several partitions takes six of each.
+local KEYS_A_PARTITION = 6
+
+-- Sees that the call has two arguments, and `arguments` more for each of its partitions.
+local function check_arguments(keys, args, arguments)
+  if #keys % KEYS_A_PARTITION ~= 0 or #args ~= 2 + #keys / KEYS_A_PARTITION * arguments then
+    error(redis.error_reply('HOTSKU a partition has ' .. KEYS_A_PARTITION .. ' keys and ' .. arguments .. ' arguments'))
+  end
+end
+
+-- Calls `decide` for each batch, of another partition each, and returns the replies. One partition whose keys are not
+-- what they should be ends there, half done and so fenced; it does not take its neighbours along, who may have sold.
+local function decide_each(batches, decide)
+  local replies = {}
+  for i, batch in ipairs(batches) do
+    local done, reply = pcall(decide, batch)
+    if not done then reply = {'FAILED', type(reply) == 'table' and reply.err or tostring(reply)} end
+    replies[i] = reply
+  end
+  return replies
+end

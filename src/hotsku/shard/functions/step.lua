@@ -1,13 +1,16 @@
--- hs_step: decides a batch of steps in orders' lives, in their order: each is a compare-and-set of the order's record. A
--- hold whose time is over is expired first, whatever the step is; so a confirm and the end of a hold have one winner.
--- KEYS  1 meta (hash)   2 orders (hash: order field -> record)   3 buyers (hash: buyer -> units)   4 stream (stream)
---       5 holds (zset: order field -> expires at, ms)   6 ended (zset: order field -> ended at, ms)
--- ARGV  1 incarnation (integer)
+-- hs_step: decides batches of steps in orders' lives, one of each of some partitions. Each is decided by itself, its
+-- steps in their order: each is a compare-and-set of the order's record. A hold whose time is over is expired first,
+-- whatever the step is; so a confirm and the end of a hold have one winner.
+-- KEYS  six a partition: 1 meta (hash)   2 orders (hash: order field -> record)   3 buyers (hash: buyer -> units)
+--       4 stream (stream)   5 holds (zset: order field -> expires at, ms)   6 ended (zset: order field -> ended at, ms)
+-- ARGV  1 deadline (integer, ms of the shard's clock)   2 copied (0 or 1): 1 has replays written down, as in deduct.lua
+--       and two a partition: 1 incarnation (integer)
 --       2 steps (msgpack array of arrays {verb, order field, argument, 1 for a cart's line else 0}; at most 1,000); the
 --         argument is the payment reference of confirm (string, at most 128 bytes, "" none), the ms that the hold lasts
 --         at least from now of extend and begin_payment, the units in all of refund (0 all), and nothing of release
---       3 copied (0 or 1): 1 has replays written down, as in deduct.lua
--- Reply {'OK', seq before, events, now (ms), codes, record, record, ...} | {'STALE', incarnation} | {'FENCED'}
+-- Reply an array with one reply a partition, in their order: {'OK', seq before, events, now (ms), codes, record, record,
+--       ...} | {'LATE', now} past the deadline, nothing done | {'STALE', incarnation} | {'FENCED'} | {'FAILED', why} as
+--       in deduct.lua
 -- A code a step, in their order; all but - and I have a record each, as it is after the step:
 --       A done now          R done before         N today's state does not allow it    X a cart's line, or none
 --       O confirmed under another payment reference          - no record               I a bad argument
@@ -105,12 +108,13 @@ local function take_step(changes, r, step)
   return verb.step(changes, field, r, argument)
 end
 
-local function step_batch(keys, args)
-  local p, fence = pass_fence(keys[1], integer(args[1]))
+local function step_batch(batch, time, deadline, copied)
+  local keys, steps, fields = batch.keys, batch.steps, batch.fields
+  local p, fence = pass_fence(keys[1], batch.incarnation)
   if not p then return fence end
-  local now = read_clock(p)
+  local now = clamp_clock(p, time)
   if not now then return {'FENCED'} end
-  local steps, fields = read_steps(args[2])
+  if now > deadline then return {'LATE', now} end
   local texts = redis.call('HMGET', keys[2], unpack(fields))
 
   local seq_before, changes = p.seq, begin_changes(p, now)
@@ -123,9 +127,30 @@ local function step_batch(keys, args)
     if codes[i] ~= '-' and codes[i] ~= 'I' then answers[#answers + 1] = r.text end
   end
   write_changes(keys, fence, changes)
-  if #changes.events == 0 and #answers > 0 and args[3] == '1' then redis.call('HINCRBY', keys[1], 'replays', 1) end
+  if #changes.events == 0 and #answers > 0 and copied then redis.call('HINCRBY', keys[1], 'replays', 1) end
   return {'OK', seq_before, #changes.events, now, table.concat(codes), unpack(answers)}
 end
 
+-- The batches of a call, as in deduct.lua.
+local function read_step_batches(keys, args)
+  check_arguments(keys, args, 2)
+  local batches = {}
+  for i = 1, #keys / KEYS_A_PARTITION do
+    local key, argument = (i - 1) * KEYS_A_PARTITION, 2 + (i - 1) * 2
+    local steps, fields = read_steps(args[argument + 2])
+    batches[i] = {
+      keys = {unpack(keys, key + 1, key + KEYS_A_PARTITION)},
+      incarnation = integer(args[argument + 1]), steps = steps, fields = fields,
+    }
+  end
+  return batches
+end
+
+local function step_batches(keys, args)
+  local deadline, copied, time = integer(args[1]), args[2] == '1', server_ms()
+  return decide_each(
+    read_step_batches(keys, args), function(batch) return step_batch(batch, time, deadline, copied) end)
+end
+
 -- It must work out of memory too: what it ends gives memory back.
-redis.register_function{function_name = 'hs_step', callback = step_batch, flags = {'allow-oom'}}
+redis.register_function{function_name = 'hs_step', callback = step_batches, flags = {'allow-oom'}}

@@ -1,0 +1,126 @@
+"""Sends the batches of one server's partitions together: one call of a function decides those of many partitions.
+
+A call costs client and server about as much as ten orders, whatever is in it, and under `appendfsync always` a sync. So
+what partitions want to send gathers here, and a call takes the batches of several.
+
+Two calls are under way: while the server decides and syncs one, the client hands out the answers of the other, and its
+callers send what comes next. A call takes at most half of the partitions that send or want to, and a partition is in
+one call at a time, so that its batches are decided one after the other. What comes meanwhile makes the next batch: so
+under load batches grow by themselves (group commit).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from hotsku.engine.shard_clock import ShardClock
+from hotsku.ports import BatchReply, Late, OrderBatch, Refusal, StepBatch, StepReply
+
+_UNDER_WAY = 2
+# A call ends when it has so many orders: it holds the server up, and those behind it. A partition counts as some more.
+_MOST_ORDERS = 1000
+_PARTITION = 8
+
+W = TypeVar("W", bound=OrderBatch | StepBatch)
+R = TypeVar("R", bound=BatchReply | StepReply)
+W_co = TypeVar("W_co", bound=OrderBatch | StepBatch, covariant=True)
+R_contra = TypeVar("R_contra", bound=BatchReply | StepReply, contravariant=True)
+
+
+class Sender(Protocol[W_co, R_contra]):
+    """The orders, or the steps, of one partition."""
+
+    def depart(self) -> tuple[W_co, int] | None:
+        """The next batch, and how many requests it has. None: there is nothing to send any more."""
+        ...
+
+    def hear(self, answer: R_contra | Refusal, deadline_ms: int) -> None:
+        """The answer to the batch that departed last; past `deadline_ms`, by the server's clock, it does nothing."""
+        ...
+
+
+class Calls(Generic[W, R]):
+    """The calls of one function to one server."""
+
+    def __init__(
+        self,
+        call: Callable[[int, Sequence[W]], Awaitable[list[R | Refusal]]],
+        clock: ShardClock,
+        deadline_ms: int,
+    ) -> None:
+        """
+        Args:
+            call: the shard's function: a deadline and batches to answers.
+            clock: the server's; the replies set it.
+            deadline_ms: a call that reaches the server later than this does nothing.
+        """
+        self._call = call
+        self._clock = clock
+        self._deadline_ms = deadline_ms
+        self._wanting: deque[Sender[W, R]] = deque()
+        self._under_way = 0
+        self._departed = 0
+        self._opening = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def want(self, sender: Sender[W, R]) -> None:
+        """A partition has something to send. It wants once, until it has heard."""
+        self._wanting.append(sender)
+        self._open_soon()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something in the background."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _open_soon(self) -> None:
+        if self._wanting and self._under_way < _UNDER_WAY and not self._opening:
+            self._opening = True
+            # At the end of this turn of the loop: callers who have just heard their answers come along with what they
+            # send next. And two calls in one turn would reach the server in one write, and be synced as one.
+            asyncio.get_running_loop().call_soon(self._open)
+
+    def _open(self) -> None:
+        self._opening = False
+        senders, batches = self._gather()
+        if not senders:
+            return
+        self._under_way += 1
+        self._departed += len(senders)
+        self.spawn(self._send(senders, batches))
+        self._open_soon()
+
+    def _gather(self) -> tuple[list[Sender[W, R]], list[W]]:
+        most = -(-(self._departed + len(self._wanting)) // _UNDER_WAY)
+        senders: list[Sender[W, R]] = []
+        batches: list[W] = []
+        orders = 0
+        while self._wanting and len(senders) < most and orders < _MOST_ORDERS:
+            sender = self._wanting.popleft()
+            departing = sender.depart()
+            if departing is not None:
+                batch, size = departing
+                senders.append(sender)
+                batches.append(batch)
+                orders += size + _PARTITION
+        return senders, batches
+
+    async def _send(self, senders: list[Sender[W, R]], batches: list[W]) -> None:
+        deadline_ms = self._clock.in_ms(self._deadline_ms)
+        try:
+            answers = await self._call(deadline_ms, batches)
+            self._observe(answers)
+            for sender, answer in zip(senders, answers, strict=True):
+                sender.hear(answer, deadline_ms)
+        finally:
+            self._under_way -= 1
+            self._departed -= len(senders)
+            self._open_soon()
+
+    def _observe(self, answers: Sequence[R | Refusal]) -> None:
+        for answer in answers:
+            if isinstance(answer, BatchReply | StepReply | Late):
+                self._clock.observe(answer.now_ms)
+                return
