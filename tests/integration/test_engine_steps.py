@@ -166,7 +166,7 @@ TRANSITIONS: list[tuple[Prepare, Take, str, str, bool, str | None]] = [
     (refunded_in_part, confirm("pay-1"), "confirmed", "confirmed", True, None),
     (refunded, refund(2), "refunded", "refunded", True, None),
     (refunded, refund(None), "refunded", "refunded", True, None),
-    (refunded, confirm("pay-1"), "refunded", "refunded", False, None),  # its refund is under way already
+    (refunded, confirm("pay-1"), "confirmed", "refunded", True, None),  # its refund is under way already
     (refunded, confirm("pay-2"), "refunded", "refunded", False, "pay-2"),
     (refunded, release, "refunded", "refunded", False, None),
     (released, release, "released", "released", True, None),

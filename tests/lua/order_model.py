@@ -112,9 +112,9 @@ class OrderModel:
         r = self.records[name]
         if verb == "refund":
             return self._refund(name, r, int(argument))
+        if verb == "confirm" and r.state in (CONFIRMED, REFUNDED) and argument in ("", r.payment_ref):
+            return "R"
         if verb == "confirm" and r.state is CONFIRMED:
-            if argument in ("", r.payment_ref):
-                return "R"
             if r.payment_ref:
                 return "O"
         elif r.state is not HELD:

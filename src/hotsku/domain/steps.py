@@ -25,10 +25,10 @@ def judge(verb: StepVerb, argument: str | int, cart: bool, record: OrderRecord) 
 def _confirm(payment_ref: str, record: OrderRecord) -> str:
     if record.state is OrderState.HELD:
         return "A"
+    if record.state in _SOLD and payment_ref in ("", record.payment_ref):
+        return "R"
     if record.state is not OrderState.CONFIRMED:
         return "N"
-    if not payment_ref or payment_ref == record.payment_ref:
-        return "R"
     return "O" if record.payment_ref else "A"
 
 

@@ -27,6 +27,8 @@ class Bulk:
         self.done = done
 
     def put(self, index: int, answer: Deduction | HotSKUError) -> None:
+        if self.answers[index] is not None:
+            return
         self.answers[index] = answer
         self.open -= 1
         if self.open == 0 and not self.done.done():

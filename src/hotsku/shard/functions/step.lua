@@ -32,6 +32,11 @@ local function read_steps(packed)
   return steps, fields
 end
 
+-- Confirmed, whether or not it was refunded since.
+local function is_sold(r)
+  return r.state == 'c' or r.state == 'f'
+end
+
 local function is_ttl(argument)
   return is_whole(argument, MAX_TTL_MS)
 end
@@ -48,8 +53,8 @@ local VERBS = {
   confirm = {
     takes = function(argument) return type(argument) == 'string' and #argument <= MAX_PAYMENT_REF end,
     step = function(changes, field, r, payment_ref)
+      if is_sold(r) and (payment_ref == '' or payment_ref == r.payment_ref) then return 'R' end
       if r.state ~= 'h' and r.state ~= 'c' then return 'N' end
-      if r.state == 'c' and (payment_ref == '' or payment_ref == r.payment_ref) then return 'R' end
       if r.state == 'c' and r.payment_ref ~= '' then return 'O' end
       r.state, r.paying, r.payment_ref = 'c', false, payment_ref
       note_step(changes, field, r, 'confirmed', r.quantity, 0, payment_ref)
@@ -84,7 +89,7 @@ local VERBS = {
   refund = {
     takes = function(argument) return is_whole(argument, MAX_QUANTITY) end,
     step = function(changes, field, r, total)
-      if r.state ~= 'c' and r.state ~= 'f' then return 'N' end
+      if not is_sold(r) then return 'N' end
       if total > r.quantity then return 'I' end
       if total == 0 then total = r.quantity end
       local units = total - r.refunded
