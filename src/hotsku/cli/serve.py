@@ -6,7 +6,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +18,7 @@ from hotsku.cli import exits
 from hotsku.cli.output import Output
 from hotsku.cli.running import AsJson, Config, run, settings_of
 from hotsku.clock import SystemClock
-from hotsku.errors import InvalidSettings
+from hotsku.errors import BackendUnavailable, HotSKUError, InvalidSettings
 from hotsku.log import log_json
 from hotsku.settings import Settings
 
@@ -119,7 +119,7 @@ async def _serve(
     ended = asyncio.create_task(signals.next())
     await asyncio.wait([starting, ended], return_when=asyncio.FIRST_COMPLETED)
     if starting.done():
-        starting.result()
+        await _started(starting, servers, helpers)
         output.say(f"hotsku: serving on {address} (documents at /docs, console at /console); Ctrl-C ends it")
     await ended
     starting.cancel()
@@ -134,6 +134,16 @@ async def _serve(
     again.cancel()
     await ending
     return ended.result()
+
+
+async def _started(starting: "asyncio.Task[None]", servers: "Sequence[Kept]", helpers: "Sequence[Kept]") -> None:
+    """See that all have started. Where one could not, the others have taken requests: they end in order."""
+    try:
+        starting.result()
+    except HotSKUError:
+        with suppress(BackendUnavailable):
+            await _end(servers, helpers)
+        raise
 
 
 async def _end(servers: "Sequence[Kept]", helpers: "Sequence[Kept]") -> None:

@@ -96,6 +96,11 @@ class Kept:
         if status != 0:
             raise BackendUnavailable(f"the {self._job.name} ended with status {status}")
 
+    def give_up(self) -> None:
+        """End it at once where it is not ready; what is ready has callers, and is for `stop`."""
+        if self._keeper is None:
+            self.kill()
+
     def kill(self) -> None:
         """End it at once; `stop` then waits for that alone."""
         self._killed = True
@@ -143,8 +148,10 @@ class Kept:
 async def start_all(kept: Sequence[Kept]) -> None:
     """Start all of them: the first alone, for what keeps it from starting would keep all, and be said by each.
 
+    Whoever calls it stops them, also where it raises or is cancelled: those that were ready have taken requests.
+
     Raises:
-        Failed: one could not start; the others are ended.
+        Failed: one could not start; the others that are not ready are ended.
     """
     first, *others = kept
     try:
@@ -152,5 +159,5 @@ async def start_all(kept: Sequence[Kept]) -> None:
         await asyncio.gather(*(each.start() for each in others))
     except BaseException:
         for each in kept:
-            each.kill()
+            each.give_up()
         raise
