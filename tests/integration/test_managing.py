@@ -128,6 +128,17 @@ async def test_without_any_shard_all_partitions_are_named(stack: Stack) -> None:
     await until(both)
 
 
+@pytest.mark.parametrize(("durability", "named"), [("durable", []), ("replicated", [0]), ("fast", [0])])
+async def test_a_partition_whose_older_server_may_still_sell_is_named(
+    stack: Stack, durability: str, named: list[int]
+) -> None:
+    item = await stack.ledger.create_item(spec(total=1_000, partitions=1), durability, 0)
+    await open_item(stack.ledger, stack.shard, stack.clock, item)
+    await stack.client.flushall()
+    await stack.ledger.fence_partition(PartitionRef(item.id, 0), 1, "promoted")
+    assert (await _management(stack, reach_ms=100).pause(item)).unreachable == named
+
+
 async def test_who_opens_an_item_with_an_older_look_at_it_opens_it_paused(stack: Stack, caller: Caller) -> None:
     looked = await stack.ledger.create_item(spec(total=1_000, partitions=2), "durable", 0)
     assert (await _management(stack).pause(looked)).unreachable == []

@@ -48,8 +48,9 @@ class Reaching:
             except Stale:
                 continue
             except Fenced:
-                # What is not open gets it before it opens; what is open may be armed again as it is.
-                return row.state in ("fenced", "rebuilding")
+                # What is not open gets it before it opens; what is open may be armed again as it is. Where there were
+                # copies, another server may have its older memory, and sell from it while it is trusted.
+                return row.state in ("fenced", "rebuilding") and row.durability == "durable"
             except Lost:
                 return False
             return True
