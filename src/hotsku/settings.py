@@ -6,7 +6,8 @@ Sources, strongest first: arguments, the environment (`HOTSKU_*`), the file name
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,6 +30,9 @@ from hotsku.settings_values import (
 ENV_PREFIX = "HOTSKU_"
 CONFIG_VARIABLE = "HOTSKU_CONFIG"
 LOCAL_FILE = Path("hotsku.toml")
+
+# How alike a misspelt name and a setting are, as difflib has it.
+_ALIKE = 0.85
 
 _ReceiptKeys = Annotated[str, Field(pattern=r"^(@.+|[A-Za-z0-9_-]{1,16}:[^,]+(,[A-Za-z0-9_-]{1,16}:[^,]+)*)$")]
 _ApiKeys = Annotated[str, Field(pattern=r"^(@.+|(sell|admin|read):[^,]+(,(sell|admin|read):[^,]+)*)$")]
@@ -150,11 +154,28 @@ def _sources(config: Path | None, arguments: Mapping[str, object]) -> list[_Sour
         sources.append(_file(config, "argument --config"))
     elif named := os.environ.get(CONFIG_VARIABLE):
         sources.append(_file(Path(named), f"environment variable {CONFIG_VARIABLE}"))
+    _refuse_misspelt(os.environ)
     environment = EnvSettingsSource(Settings)()
     sources.append((environment, {name: f"environment variable {ENV_PREFIX}{name.upper()}" for name in environment}))
     given = {name: value for name, value in arguments.items() if value is not None}
     sources.append((given, {}))
     return sources
+
+
+def _refuse_misspelt(variables: Iterable[str]) -> None:
+    """Refuse a variable that is almost a setting's: what was meant would go unheard, and its default would be used.
+
+    Others are let be: an orchestrator makes variables of its own of a service's name.
+    """
+    for variable in variables:
+        name = variable.upper().removeprefix(ENV_PREFIX).lower()
+        if variable.upper() == ENV_PREFIX + name.upper() and name not in ALLOWED:
+            meant = get_close_matches(name, ALLOWED, 1, _ALIKE)
+            if meant:
+                raise InvalidSettings(
+                    f"{name} (environment variable {variable}) is not a setting; {meant[0]} is:"
+                    f" {ENV_PREFIX}{meant[0].upper()}"
+                )
 
 
 def _file(path: Path, named_by: str) -> _Source:

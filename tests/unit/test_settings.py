@@ -238,6 +238,29 @@ def test_unknown_keys_are_errors(elsewhere: Path) -> None:
     assert refusal(shards=2).startswith("shards (argument) is not a setting; allowed: shard_url, ")
 
 
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("HOTSKU_SHRAD_URL", "shard_url"),
+        ("HOTSKU_API_KEY", "api_keys"),
+        ("hotsku_durabilty", "durability"),
+        ("HOTSKU_HTTP_RATELIMIT", "http_rate_limit"),
+    ],
+)
+def test_a_misspelt_variable_is_an_error(variable: str, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "x")
+    name = variable[7:].lower()
+    assert refusal() == (
+        f"{name} (environment variable {variable}) is not a setting; {meant} is: HOTSKU_{meant.upper()}"
+    )
+
+
+@pytest.mark.parametrize("variable", ["HOTSKU_SERVICE_HOST", "HOTSKU_PORT", "HOTSKU_PORT_8000_TCP_ADDR", "HOTSKU_"])
+def test_variables_of_others_are_let_be(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "tcp://10.0.0.1:8000")
+    assert load_settings() == Settings()
+
+
 def test_a_config_that_cannot_be_read(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(Path("none.toml")).startswith("config (argument --config) must be a readable file, not none.toml: ")
 
