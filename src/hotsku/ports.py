@@ -357,7 +357,7 @@ class Adjusted(Struct, frozen=True, kw_only=True):
 class CartRow(Struct, frozen=True, kw_only=True):
     """A cart's decision: `state` is "open" (its lines are being held, or wait for a decision), "confirmed" or
     "released"; `finished` when every line has followed the decision. `expires_at_ms` is when an open one is released;
-    `refusal` says why the lines could not be held (an outcome, the SKU)."""
+    `refusal` says why the lines could not be held (an outcome, the SKU, and the units left where that is known)."""
 
     order_id: str
     buyer_id: str

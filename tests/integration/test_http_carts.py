@@ -74,10 +74,11 @@ def test_a_cart_is_held_and_confirmed_as_a_whole(http: httpx.Client) -> None:
 
 def test_one_line_that_cannot_be_had_is_no_cart(http: httpx.Client) -> None:
     refused = no(cart(http, "c-2", ("hat", 2), ("shoe", 1)), 409)
-    assert (refused["outcome"], refused["sku"]) == ("insufficient", "hat")
+    assert (refused["outcome"], refused["sku"], refused["available"]) == ("insufficient", "hat", 1)
     assert refused["lines"][0] == {"sku": "hat", "quantity": 2, "outcome": "insufficient"}  # type: ignore[index]
     eventually(lambda: "held" not in line_states(http, "c-2", "hat", "shoe"), "nothing of it is held")
-    assert no(cart(http, "c-2", ("hat", 2), ("shoe", 1)), 409)["outcome"] == "insufficient"
+    again = no(cart(http, "c-2", ("hat", 2), ("shoe", 1)), 409)
+    assert (again["outcome"], again["available"]) == ("insufficient", 1)
 
 
 def test_a_released_cart_gives_back_what_pays_for_it(http: httpx.Client) -> None:

@@ -7,7 +7,7 @@ call again, or by the reaper.
 from contextlib import suppress
 from typing import Protocol
 
-from hotsku.carts.answers import decided, not_found, reserved
+from hotsku.carts.answers import Refusal, decided, not_found, read_refusal, reserved, write_refusal
 from hotsku.carts.lines import lead_cart
 from hotsku.domain.cart import Cart, check_lines
 from hotsku.domain.deduction import Deduction, OrderState
@@ -74,9 +74,8 @@ class Carts:
         if known.lines != wanted:
             raise IdempotencyConflict(f"the cart {order_id!r} was reserved with other lines; it stands", "lines")
         cart = await self._held(known, ttl_ms)
-        outcome, _, sku = cart.refusal.partition(" ")
-        if outcome == _CONFLICT:
-            raise IdempotencyConflict(f"the item {sku!r} has an order {order_id!r} already; it stands")
+        if cart.refusal and (no := read_refusal(cart.refusal)).why == _CONFLICT:
+            raise IdempotencyConflict(f"the item {no.sku!r} has an order {order_id!r} already; it stands")
         return reserved(cart, replayed=known.held or known.state != "open")
 
     async def confirm(self, order_id: str, buyer_id: str = "", payment_ref: str | None = None) -> Cart:
@@ -141,11 +140,12 @@ class Carts:
                     metadata=cart.metadata,
                 )
             except IdempotencyConflict:
-                return await self._decide(cart, "released", refusal=f"{_CONFLICT} {line.sku}")
+                return await self._refuse(cart, Refusal(_CONFLICT, line.sku))
             if answer.state is not OrderState.HELD or answer.expires_at is None:
+                if answer.state is None:
+                    return await self._refuse(cart, Refusal(answer.outcome.value, line.sku, answer.available))
                 # A line with another state follows a decision that another call has made meanwhile.
-                refusal = f"{answer.outcome} {line.sku}" if answer.state is None else ""
-                return await self._decide(cart, "released", refusal=refusal)
+                return await self._decide(cart, "released")
             expires_at_ms.append(round(answer.expires_at.timestamp() * 1000))
         return await self._ledger.hold_cart(cart.order_id, cart.buyer_id, min(expires_at_ms))
 
@@ -162,6 +162,9 @@ class Carts:
     async def _find(self, order_id: str, buyer_id: str) -> CartRow | None:
         check_order_ids(order_id, buyer_id)
         return await self._ledger.cart(order_id, buyer_id)
+
+    async def _refuse(self, cart: CartRow, refusal: Refusal) -> CartRow:
+        return await self._decide(cart, "released", refusal=write_refusal(refusal))
 
     async def _decide(self, cart: CartRow, state: str, *, payment_ref: str = "", refusal: str = "") -> CartRow:
         return await self._ledger.decide_cart(

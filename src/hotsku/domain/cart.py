@@ -42,7 +42,8 @@ class Cart(Struct, frozen=True, kw_only=True):
     """The answer to a cart.
 
     `outcome` says how the call was answered: `held`, `confirmed`, `released`, `not_found`, or why a line could not be
-    held (then `refused` is its SKU, and nothing of the cart is held). `state` is today's, None where the answer was no.
+    held (then `refused` is its SKU, `available` what was left of it where that is known, and nothing of the cart is
+    held). `state` is today's, None where the answer was no.
     `replayed` is true when an earlier call decided it. `lines` are in the order of their SKUs. `expires_at` is when a
     cart that nobody confirms is released. `refund_payment_ref` is a payment that came too late, or twice: give it back.
     """
@@ -57,6 +58,7 @@ class Cart(Struct, frozen=True, kw_only=True):
     payment_ref: str | None = None
     refund_payment_ref: str | None = None
     refused: str | None = None
+    available: int | None = None
 
 
 def check_lines(values: object) -> list[CartLine]:

@@ -138,6 +138,7 @@ def _refused(cart: Cart, status: int, detail: str, wrong: str | None) -> Answer:
         field=wrong,
         outcome=cart.outcome,
         state=cart.state,
+        available=cart.available,
         payment_ref=cart.payment_ref,
         refund_payment_ref=cart.refund_payment_ref,
         sku=cart.refused,
