@@ -16,7 +16,7 @@ def _view_state(
     standing = Standing(total=20, pool=0, preallocated=left, sold=17 - left, held=3, state=state)
     status = PartitionStatus(incarnation=1, armed_incarnation=1, armed_seq=0, left_a=left)
     view = item_view(Item(1, spec), standing, [status], NOW_MS)
-    assert (view.held, view.sold, view.available) == (3, 17 - left, left)
+    assert (view.held, view.sold, view.available) == (3, 17 - left, 0 if view.state == "closed" else left)
     assert view.total == view.pool + view.preallocated + view.held + view.sold
     return view.state
 

@@ -12,9 +12,9 @@ from hotsku.ports import EventRow, PartitionRow, PartitionStatus
 
 class ItemView(Struct, frozen=True, kw_only=True):
     """An item and its figures: total = pool + preallocated + held + sold; actual = pool + preallocated, as the ledger
-    knows it; `available` is what the shards and the pool could sell now. `quarantined` units are pre-allocated: they
-    wait because a shard that was lost may have sold them. `held` units wait for payment. `state`: "open", "sold_out",
-    "not_open" (before `opens_at`), "paused", or "closed"."""
+    knows it; `available` is what the shards and the pool could sell now, 0 when the sale is over. `quarantined` units
+    are pre-allocated: they wait because a shard that was lost may have sold them. `held` units wait for payment.
+    `state`: "open", "sold_out", "not_open" (before `opens_at`), "paused", or "closed"."""
 
     sku: str
     total: int
@@ -87,7 +87,8 @@ def item_view(item: Item, standing: Standing, statuses: list[PartitionStatus], n
             available.
     """
     spec = item.spec
-    available = standing.pool + sum(status.left for status in statuses if status.armed)
+    unsold = standing.pool + sum(status.left for status in statuses if status.armed)
+    state = _item_state(item, standing, unsold, now_ms)
     return ItemView(
         sku=spec.sku,
         total=spec.total,
@@ -96,7 +97,7 @@ def item_view(item: Item, standing: Standing, statuses: list[PartitionStatus], n
         actual=standing.actual,
         held=standing.held,
         sold=standing.sold,
-        available=available,
+        available=0 if state == "closed" else unsold,
         quarantined=standing.quarantined,
         partitions=spec.partitions,
         routing=spec.routing,
@@ -105,7 +106,7 @@ def item_view(item: Item, standing: Standing, statuses: list[PartitionStatus], n
         closes_at=from_ms(spec.closes_at_ms),
         hold_ttl=timedelta(milliseconds=spec.hold_ttl_ms),
         refund_restores_limit=spec.refund_restores_limit,
-        state=_item_state(item, standing, available, now_ms),
+        state=state,
     )
 
 
@@ -148,7 +149,7 @@ def order_event(row: EventRow) -> OrderEvent:
     )
 
 
-def _item_state(item: Item, standing: Standing, available: int, now_ms: int) -> str:
+def _item_state(item: Item, standing: Standing, unsold: int, now_ms: int) -> str:
     spec = item.spec
     if standing.state == "closed" or (spec.closes_at_ms is not None and now_ms >= spec.closes_at_ms):
         return "closed"
@@ -156,7 +157,7 @@ def _item_state(item: Item, standing: Standing, available: int, now_ms: int) -> 
         return "paused"
     if spec.opens_at_ms is not None and now_ms < spec.opens_at_ms:
         return "not_open"
-    return "open" if available else "sold_out"
+    return "open" if unsold else "sold_out"
 
 
 def _partition_state(row: PartitionRow, status: PartitionStatus, pool: int) -> str:

@@ -40,7 +40,9 @@ class ItemFigures(Struct, frozen=True):
 
     @property
     def available(self) -> int:
-        """What the shards and the pool could sell now."""
+        """What the shards and the pool could sell now; nothing where the item was closed."""
+        if self.standing.state == "closed":
+            return 0
         return self.standing.pool + sum(p.status.left for p in self.partitions if p.status and p.status.armed)
 
     @property
