@@ -177,7 +177,9 @@ def test_a_step_of_an_order_that_is_not_there(http: httpx.Client, word: str) -> 
     body: dict[str, Any] = {"ttl_s": 60} if word == "extend" else {}
     hint = no(step(http, f"n-{word}", word, **body), 404)
     assert (hint["field"], "buyer_id" in str(hint["detail"])) == ("buyer_id", True)
-    assert no(step(http, f"n-{word}", word, buyer_id="u-2", **body), 404)["outcome"] == "not_found"
+    assert (hint["outcome"], hint["order_id"]) == ("not_found", f"n-{word}")
+    missing = no(step(http, f"n-{word}", word, buyer_id="u-2", **body), 404)
+    assert (missing["field"], missing["outcome"]) == ("order_id", "not_found")
     assert no(step(http, f"n-{word}", word, "none", **body), 404)["field"] == "sku"
     assert no(step(http, "a%20b", word, **body), 400)["field"] == "order_id"
     assert no(step(http, f"n-{word}", word, price=1, **body), 400)["field"] == "price"

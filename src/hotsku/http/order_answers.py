@@ -5,7 +5,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from hotsku.domain.deduction import Deduction, OrderState, Outcome
-from hotsku.http.answers import PROBLEM, Answer, Problem, encode, kind_uri, problem
+from hotsku.http.answers import PROBLEM, Answer, Problem, encode, kind_uri
 
 
 class OrderAnswer(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -79,19 +79,24 @@ def shown(deduction: Deduction) -> Answer:
 def missing(deduction: Deduction) -> Answer:
     """There is no such order; perhaps there is one of a buyer, and none was named."""
     if deduction.buyer_id:
-        return refused(deduction, 404)
-    detail = "the item has no such order; if it was made with a buyer_id, name it"
-    return problem(404, "not_found", detail, field="buyer_id")
+        return refused(deduction, 404, field="order_id")
+    return refused(deduction, 404, field="buyer_id", hint="; if it was made with a buyer_id, name it")
 
 
-def refused(deduction: Deduction, status: int) -> Answer:
-    """A no as a problem."""
+def refused(deduction: Deduction, status: int, *, field: str | None = None, hint: str = "") -> Answer:
+    """A no as a problem.
+
+    Args:
+        field: the part of the request that may be wrong.
+        hint: goes on where the detail ends.
+    """
     uri, title = _KINDS[deduction.outcome]
     body = Problem(
         type=uri,
         title=title,
         status=status,
-        detail=why_not(deduction.outcome, deduction.refund_payment_ref),
+        detail=why_not(deduction.outcome, deduction.refund_payment_ref) + hint,
+        field=field,
         outcome=deduction.outcome,
         state=deduction.state,
         available=deduction.available,
