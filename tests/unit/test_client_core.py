@@ -184,6 +184,13 @@ def test_what_changes_nothing_is_never_unknown() -> None:
         world.carry_out(world.operations.item("sku"))
 
 
+@pytest.mark.parametrize(("order_id", "quoted"), [(".", "%2E"), ("..", "%2E%2E"), ("a.b", "a.b"), ("a:b@c", "a:b@c")])
+def test_an_id_is_no_step_in_a_path(order_id: str, quoted: str) -> None:
+    asked = next(World([]).operations.release("a", order_id=order_id))
+    assert isinstance(asked, Send)
+    assert asked.request.path == f"/v1/items/a/orders/{quoted}/release"
+
+
 def test_an_id_is_minted_once() -> None:
     world = World([(CUT, 0), (CUT, 0), (order(200, order_id="minted-0"), 0)])
     assert world.carry_out(world.operations.deduct("sku")).order_id == "minted-0"

@@ -62,4 +62,9 @@ def changing(*path: str, body: Mapping[str, object]) -> Request:
 
 def joined(*parts: str) -> str:
     """A path; what callers have named in it is quoted."""
-    return "/v1/" + "/".join(quote(part, safe=":@+=") for part in parts)
+    return "/v1/" + "/".join(_quoted(part) for part in parts)
+
+
+def _quoted(part: str) -> str:
+    # "." and ".." are ids, too; as parts of a path they would be resolved on the way.
+    return part.replace(".", "%2E") if part in (".", "..") else quote(part, safe=":@+=")
