@@ -131,6 +131,9 @@ async def test_bad_arguments_name_their_field(bench: Bench) -> None:
         if bad != "":
             with pytest.raises(InvalidRequest, match=r"^buyer_id must be"):
                 await engine.deduct("sku", 1, buyer_id=bad)
+        if bad is not None and bad != "":
+            with pytest.raises(InvalidRequest, match=r"^after must be"):
+                await engine.items(after=bad)
         with pytest.raises(InvalidRequest, match=r"^order_id must be"):
             await engine.order("sku", bad)
         with pytest.raises(InvalidRequest, match=r"^sku must be"):

@@ -75,8 +75,16 @@ class Catalogue(Engine):
         return await self._view(await self._known_item(sku))
 
     async def items(self, after: str | None = None, limit: int = 100) -> list[ItemView]:
-        """Up to `limit` items (1 to 1,000) whose SKU sorts after `after`, by SKU."""
-        return [await self._view(item) for item in await self._ledger.items(after, check_page(limit))]
+        """Up to `limit` items (1 to 1,000) whose SKU sorts after `after`, by SKU.
+
+        Args:
+            after: as a SKU is; None or "": from the first.
+
+        Raises:
+            InvalidRequest: names the argument.
+        """
+        last = None if after is None or after == "" else check_id("after", after)
+        return [await self._view(item) for item in await self._ledger.items(last, check_page(limit))]
 
     async def partitions(self, sku: str) -> list[PartitionView]:
         """The registry: the item's partitions, as their shards and the ledger have them now."""

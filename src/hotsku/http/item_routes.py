@@ -9,7 +9,7 @@ from hotsku.engine.views import ItemView
 from hotsku.errors import IdempotencyConflict, UnknownItem
 from hotsku.http import openapi
 from hotsku.http.answers import problem
-from hotsku.http.bodies import ID_PATTERN, ITEM, ItemBody
+from hotsku.http.bodies import BUYER_PATTERN, ID_PATTERN, ITEM, ItemBody
 from hotsku.http.managing import MAX_PAGE, only, read, response, told
 from hotsku.http.pages import ItemsPage, Registry
 from hotsku.http.shard_numbers import ShardNumbers
@@ -25,7 +25,8 @@ def item_routes(app: FastAPI, stock: Inventory, numbers: ShardNumbers) -> None:
         openapi_extra=openapi.answers(ItemsPage),
     )
     async def items(
-        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100, after: Annotated[str | None, Query(max_length=64)] = None
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+        after: Annotated[str | None, Query(pattern=BUYER_PATTERN)] = None,
     ) -> Response:
         views = await stock.items(after, limit)
         return told(ItemsPage(views, views[-1].sku if len(views) == limit else None))

@@ -21,7 +21,7 @@ MAX_AGE_S = 1_000_000_000
 QUERY_WORDS = {
     "limit": f"an integer from 1 to {MAX_PAGE}",
     "older_than_s": f"an integer from 0 to {MAX_AGE_S}",
-    "after": "text of at most 64 characters",
+    "after": BUYER_WORDS,
     "sku": ID_WORDS,
     "buyer_id": BUYER_WORDS,
 }
