@@ -60,7 +60,7 @@ format: setup ## Fix what ruff can fix
 	@$(BIN)/ruff format .
 
 lock: setup ## Resolve requirements.lock anew (needs uv)
-	@uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra bench --extra client \
+	@uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra bench --extra client --extra otel \
 		--generate-hashes --upgrade \
 		--no-config --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 		--output-file requirements.lock pyproject.toml
