@@ -25,6 +25,7 @@ from hotsku.shard.seat import WorkerSeat
 from hotsku.shard.shard import WireShard
 from hotsku.stack import Stack, open_admin, open_stack
 from hotsku.stocking import latest, reachable
+from hotsku.tracing.opening import exporting
 from hotsku.workers.applier import Applier
 from hotsku.workers.auditor import Auditor
 from hotsku.workers.loop import Role, WorkerLoop
@@ -114,11 +115,12 @@ async def running_workers(stack: Stack, roles: Sequence[str] = ROLES) -> AsyncIt
             stack.signals,
             stack.clock,
             interval_ms=stack.settings.relay_interval_ms,
+            spans=stack.spans,
         )
         makers: dict[str, Role] = {
             "relay": relay,
-            "applier": Applier(broker, stack.ledger, stack.signals),
-            "replenisher": Replenisher(stack.ledger, shard, stack.signals, stack.clock),
+            "applier": Applier(broker, stack.ledger, stack.signals, stack.spans),
+            "replenisher": Replenisher(stack.ledger, shard, stack.signals, stack.clock, stack.spans),
             "recoverer": _recoverer(stack, shard),
             "reaper": Reaper(shard, stack.ledger, stack.signals, stack.clock),
         }
@@ -210,7 +212,11 @@ async def run_worker(
     Raises:
         InvalidSettings, BackendUnavailable: it cannot start; another worker is at work in the embedded folder.
     """
-    settings = absolute(settings)
+    with exporting(settings):
+        await _run_worker(absolute(settings), roles, stop, watch)
+
+
+async def _run_worker(settings: Settings, roles: Sequence[str], stop: asyncio.Event, watch: Watch) -> None:
     folder = settings.embedded_folder
     if folder is None:
         async with open_stack(settings) as stack, running_workers(stack, roles) as loop, watch(stack, loop):

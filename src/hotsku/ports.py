@@ -1,7 +1,7 @@
 """What the engine and the workers ask of the outside: the shard, the ledger, the broker, the signals, the clock."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
@@ -579,3 +579,37 @@ class Signals(Protocol):
         news: Callable[[News], None] | None = None,
         work: Callable[[Work], None] | None = None,
     ) -> None: ...
+
+
+# --- traces: what takes how long, told to whoever wants to know ---
+
+
+class Span(Protocol):
+    """Work under way."""
+
+    def tell(self, **facts: str | int | bool) -> None:
+        """Say more of it, in the words of the project."""
+        ...
+
+
+class Spans(Protocol):
+    """Tells of work; costs next to nothing where nobody listens."""
+
+    def span(self, name: str, **facts: str | int | bool) -> AbstractContextManager[Span]:
+        """Tell of what is done inside: who does it and what, and what it is about. An exception is told, too."""
+        ...
+
+
+class _NoSpan:
+    def tell(self, **facts: str | int | bool) -> None:
+        pass
+
+
+class _NoSpans:
+    def span(self, name: str, **facts: str | int | bool) -> AbstractContextManager[Span]:
+        return _NOTHING
+
+
+_NOTHING = nullcontext(_NoSpan())
+# Nobody listens.
+NO_SPANS: Spans = _NoSpans()

@@ -18,9 +18,12 @@ from hotsku.errors import InvalidSettings
 from hotsku.ledger_url import SQLITE, check_ledger_url
 from hotsku.settings_values import (
     ALLOWED,
+    MISSING_EXTRA,
     SECRET,
     check_broker_url,
+    check_flag,
     check_number,
+    check_otel,
     check_shard_url,
     default_ledger_url,
     shown,
@@ -61,6 +64,7 @@ class Settings(BaseSettings):
         http_rate_limit: requests a second of one client in each server process; 0: no limit. By default none on
             loopback, 5,000 elsewhere.
         http_tls_cert, http_tls_key: PEM files; with both the gateway speaks HTTPS.
+        otel: whether spans are told to OpenTelemetry; where they go is in the `OTEL_*` variables.
 
     Raises:
         InvalidSettings: one line that names the setting, where it came from, and what is allowed.
@@ -86,6 +90,7 @@ class Settings(BaseSettings):
     http_rate_limit: Annotated[int, BeforeValidator(check_number), Field(ge=0, le=10_000_000)] | None = None
     http_tls_cert: Path | None = None
     http_tls_key: Path | None = None
+    otel: Annotated[bool, BeforeValidator(check_flag), AfterValidator(check_otel)] = False
 
     def __init__(self, _origins: Mapping[str, str] | None = None, **values: object) -> None:
         try:
@@ -196,6 +201,8 @@ def _explained(error: ValidationError, origins: Mapping[str, str]) -> str:
     if first["type"] == "extra_forbidden":
         return f"{name} ({origin}) is not a setting; allowed: {', '.join(ALLOWED)}"
     value = first["input"]
+    if first["type"] == MISSING_EXTRA:
+        return f"{name} ({origin}) must be false: {first['msg']}"
     it_is = "" if name in SECRET else f", not {shown(value)}"
     return f"{name} ({origin}) must be {ALLOWED[name]}{it_is}"
 

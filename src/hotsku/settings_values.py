@@ -1,6 +1,9 @@
 """What each setting may be, and how a value is shown to people."""
 
 import re
+from importlib.util import find_spec
+
+from pydantic_core import PydanticCustomError
 
 from hotsku.broker_url import parse_broker_url
 from hotsku.shard_url import parse_shard_url
@@ -28,7 +31,10 @@ ALLOWED = {
     "http_rate_limit": "an integer from 0 to 10000000",
     "http_tls_cert": "the path of a PEM file",
     "http_tls_key": "the path of a PEM file",
+    "otel": "true or false",
 }
+# The type of the error of a value that needs an extra which is not there.
+MISSING_EXTRA = "missing_extra"
 SECRET = {"receipt_keys", "api_keys"}
 
 
@@ -49,6 +55,28 @@ def check_number(value: object) -> object:
     if type(value) is int or (type(value) is str and re.fullmatch(r"[0-9]{1,9}", value)):
         return value
     raise ValueError
+
+
+def check_flag(value: object) -> object:
+    """`value`, if it is true or false, also as a word, as the environment has them; 1 and "yes" are neither."""
+    word = value.lower() if type(value) is str else value
+    if type(word) is bool or word in ("true", "false"):
+        return word
+    raise ValueError
+
+
+def check_otel(otel: bool) -> bool:
+    """`otel`, unless what it needs is absent."""
+    if otel and not _has_opentelemetry():
+        raise PydanticCustomError(MISSING_EXTRA, "OpenTelemetry is not installed; the extra hotsku[otel] brings it")
+    return otel
+
+
+def _has_opentelemetry() -> bool:
+    try:
+        return find_spec("opentelemetry.sdk.trace") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def default_ledger_url(values: dict[str, object]) -> str:

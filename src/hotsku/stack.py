@@ -18,13 +18,14 @@ from hotsku.clock import SystemClock
 from hotsku.domain.placement import POINTS
 from hotsku.errors import BackendUnavailable, InvalidSettings
 from hotsku.ledger.ledger import SqlLedger, open_ledger
-from hotsku.ports import Broker, Clock
+from hotsku.ports import NO_SPANS, Broker, Clock, Spans
 from hotsku.settings import Settings
 from hotsku.shard.address import Address
 from hotsku.shard.keys import Keys
 from hotsku.shard.shard import WireShard
 from hotsku.shard.shards import Client, Shards, open_shards
 from hotsku.shard.signals import ValkeySignals
+from hotsku.tracing.opening import spans_of
 
 # On one server a few slices of the topic do; on a cluster each point has its own, on the shard of its partitions.
 TOPIC_SLICES = 4
@@ -39,9 +40,14 @@ class Stack(Struct, frozen=True):
     shards: Shards
     signals: ValkeySignals
     keys: Keys
+    spans: Spans = NO_SPANS
 
     def shard(self) -> WireShard:
         """Connections of its own to the shards; the caller closes it."""
+        if self.settings.otel:
+            from hotsku.tracing.shard import TracedShard
+
+            return TracedShard(self.shards.router(), self.keys)
         return self.shards.shard(self.keys)
 
     @asynccontextmanager
@@ -96,7 +102,7 @@ async def open_stack(settings: Settings, socket_of: Callable[[], Path] | None = 
         signals = ValkeySignals(shards.nodes, keys)
         await signals.start()
         exits.push_async_callback(signals.close)
-        yield Stack(settings, clock, ledger, shards, signals, keys)
+        yield Stack(settings, clock, ledger, shards, signals, keys, spans_of(settings))
 
 
 @asynccontextmanager

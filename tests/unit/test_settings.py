@@ -72,6 +72,11 @@ def test_none_is_not_given_and_neither_is_an_empty_variable(monkeypatch: pytest.
     assert load_settings(namespace=None).namespace == "hs"
 
 
+@pytest.mark.parametrize(("value", "otel"), [(True, True), ("TRUE", True), ("false", False), (False, False)])
+def test_flags(value: object, otel: bool) -> None:
+    assert load_settings(otel=value).otel is otel
+
+
 def test_the_constructor_asks_no_other_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOTSKU_NAMESPACE", "env")
     assert Settings(relay_max_events=1).namespace == "hs"
@@ -197,6 +202,9 @@ def test_ledgers_on_servers(url: str) -> None:
         ("namespace", "hs\n"),
         ("namespace", "{hs}"),
         ("durability", "Durable"),
+        ("otel", 1),
+        ("otel", "yes"),
+        ("otel", ""),
         ("relay_max_events", 0),
         ("relay_max_events", 5001),
         ("relay_max_events", True),

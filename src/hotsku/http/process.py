@@ -17,6 +17,7 @@ from hotsku.errors import HotSKUError, InvalidSettings
 from hotsku.http.server import ServerOptions, serve
 from hotsku.log import log_json
 from hotsku.settings import Settings
+from hotsku.tracing.opening import exporting
 
 READY = b"ready\n"
 BAD_SETTINGS = 2
@@ -39,7 +40,9 @@ async def _main() -> None:
     orders = msgspec.json.decode(await reader.readline(), type=Orders)
     waits = [asyncio.create_task(_hang_up(reader, stop)), asyncio.create_task(_say_ready(started))]
     try:
-        await serve(Settings(None, **orders.settings), orders.options, stop, started)
+        settings = Settings(None, **orders.settings)
+        with exporting(settings):
+            await serve(settings, orders.options, stop, started)
     finally:
         for wait in waits:
             wait.cancel()

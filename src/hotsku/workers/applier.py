@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from hotsku.domain.events import CorruptMessage, Message, decode_message
 from hotsku.log import get_logger
-from hotsku.ports import Applied, Broker, Delivery, Ledger, News, Signals, Work
+from hotsku.ports import NO_SPANS, Applied, Broker, Delivery, Ledger, News, Signals, Span, Spans, Work
 from hotsku.workers.retrying import AWAY, Outage
 
 _log = get_logger("applier")
@@ -19,25 +19,31 @@ class Applier:
 
     name = "applier"
 
-    def __init__(self, broker: Broker, ledger: Ledger, signals: Signals) -> None:
+    def __init__(self, broker: Broker, ledger: Ledger, signals: Signals, spans: Spans = NO_SPANS) -> None:
         self._broker = broker
         self._ledger = ledger
         self._signals = signals
+        self._spans = spans
         self.counts: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Consume until cancelled."""
         async with aclosing(self._broker.consume()) as deliveries:
             async for delivery in deliveries:
-                await self._take(delivery)
+                with self._spans.span("applier apply") as span:
+                    await self._take(delivery, span)
 
-    async def _take(self, delivery: Delivery) -> None:
+    async def _take(self, delivery: Delivery, span: Span) -> None:
         try:
             message = decode_message(delivery.body)
+            span.tell(
+                sku=message.sku, item_id=message.item_id, partition=message.partition, incarnation=message.incarnation
+            )
             applied = await self._apply(message)
         except CorruptMessage as error:
             # Its events are still in their stream: the relay sends them again.
             _log.warning("a corrupt message was dropped", error=str(error), size=len(delivery.body))
+            span.tell(result="corrupt")
             self.counts["corrupt"] += 1
             await delivery.ack()
             return
@@ -45,9 +51,11 @@ class Applier:
             # One message that the ledger cannot take must not stand in the way of all that follow it. The relay sends
             # it again, so it is neither lost nor forgotten: its partition's backlog grows, and the audit says so.
             _log.exception("the ledger refused a message")
+            span.tell(result="refused")
             self.counts["refused"] += 1
             await delivery.ack()
             return
+        span.tell(result=applied.status, events=message.last_seq - message.first_seq + 1, watermark=applied.watermark)
         self.counts[applied.status] += 1
         await delivery.ack()
         if applied.status != "parked":

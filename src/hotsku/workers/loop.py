@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from contextvars import Context
 from typing import Protocol
 
 from hotsku.backoff import Backoff, end_if_cancelled
@@ -46,7 +47,10 @@ class WorkerLoop:
     def start(self) -> None:
         """Start every role, inside a running event loop; again: nothing happens."""
         if not self._tasks:
-            self._tasks = [asyncio.create_task(self._keep_running(role), name=role.name) for role in self.roles]
+            # In a context of their own: a span that happens to be current here is not what they work for.
+            self._tasks = [
+                asyncio.create_task(self._keep_running(role), name=role.name, context=Context()) for role in self.roles
+            ]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set or the caller is cancelled."""

@@ -8,7 +8,7 @@ import msgspec
 from hotsku.domain.events import Event, PartitionRef, StreamEntry, encode_message
 from hotsku.domain.relaying import MAX_EVENTS, Progress, cut_messages
 from hotsku.log import get_logger
-from hotsku.ports import Broker, Clock, Fenced, Ledger, Shard, Stale
+from hotsku.ports import Broker, Clock, Fenced, Ledger, Shard, Spans, Stale
 
 # About so many messages of all partitions wait for the ledger; more would only fill the broker.
 _WINDOW = 64
@@ -24,11 +24,12 @@ _log = get_logger("relay")
 class Publisher:
     """Sends what waits, within the window."""
 
-    def __init__(self, shard: Shard, ledger: Ledger, broker: Broker, clock: Clock) -> None:
+    def __init__(self, shard: Shard, ledger: Ledger, broker: Broker, clock: Clock, spans: Spans) -> None:
         self._shard = shard
         self._ledger = ledger
         self._broker = broker
         self._clock = clock
+        self._spans = spans
         self._flying: set[Progress] = set()
         self._skus: dict[int, str] = {}
         self._one_at_a_time: defaultdict[PartitionRef, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -121,8 +122,17 @@ class Publisher:
         for run in cut_messages(events):
             if not (track.may_send and self.has_room):
                 return False
-            body = encode_message(self._ledger.ledger_id, sku, track.ref, track.incarnation, run)
-            await self._broker.publish(track.ref, body)
+            with self._spans.span(
+                "relay publish",
+                sku=sku,
+                item_id=track.ref.item_id,
+                partition=track.ref.partition,
+                incarnation=track.incarnation,
+                events=len(run),
+                seq=run[-1].seq,
+            ):
+                body = encode_message(self._ledger.ledger_id, sku, track.ref, track.incarnation, run)
+                await self._broker.publish(track.ref, body)
             track.sent(run[-1].seq, self._clock.monotonic_ms())
             self._flying.add(track)
         return True

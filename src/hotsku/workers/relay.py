@@ -14,7 +14,21 @@ from hotsku.backoff import end_if_cancelled
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.relaying import Progress
 from hotsku.log import get_logger
-from hotsku.ports import Broker, Clock, Fenced, Ledger, Lost, Needs, PartitionRow, Shard, Signals, Stale, Work
+from hotsku.ports import (
+    NO_SPANS,
+    Broker,
+    Clock,
+    Fenced,
+    Ledger,
+    Lost,
+    Needs,
+    PartitionRow,
+    Shard,
+    Signals,
+    Spans,
+    Stale,
+    Work,
+)
 from hotsku.stocking import latest
 from hotsku.workers.publisher import EventsLost, Publisher
 from hotsku.workers.retrying import AWAY, repeat
@@ -46,6 +60,7 @@ class Relay:
         interval_ms: int = 1000,
         upkeep_ms: int = 1000,
         resend_after_ms: int = 2000,
+        spans: Spans = NO_SPANS,
     ) -> None:
         """
         Args:
@@ -57,7 +72,7 @@ class Relay:
         self._shard = shard
         self._ledger = ledger
         self._clock = clock
-        self._publisher = Publisher(shard, ledger, broker, clock)
+        self._publisher = Publisher(shard, ledger, broker, clock, spans)
         self._interval_s = interval_ms / 1000
         self._upkeep_s = upkeep_ms / 1000
         self._tracks = Tracks(clock, resend_after_ms)

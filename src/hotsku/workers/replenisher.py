@@ -14,6 +14,7 @@ from hotsku.domain.item import Item
 from hotsku.domain.leasing import Holding, Need, lease_size, plan_round
 from hotsku.log import get_logger
 from hotsku.ports import (
+    NO_SPANS,
     Clock,
     Fenced,
     Grant,
@@ -24,6 +25,7 @@ from hotsku.ports import (
     PartitionStatus,
     Shard,
     Signals,
+    Spans,
     Stale,
     Work,
 )
@@ -49,11 +51,12 @@ class Replenisher:
 
     name = "replenisher"
 
-    def __init__(self, ledger: Ledger, shard: Shard, signals: Signals, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, shard: Shard, signals: Signals, clock: Clock, spans: Spans = NO_SPANS) -> None:
         self._ledger = ledger
         self._shard = shard
         self._signals = signals
         self._clock = clock
+        self._spans = spans
         self._demand = Demand()
         self._items: dict[int, Item] = {}
         self._due: dict[int, None] = {}
@@ -91,6 +94,10 @@ class Replenisher:
             self._wake.set()
 
     async def _round_of(self, item_id: int) -> None:
+        with self._spans.span("replenisher round", item_id=item_id):
+            await self._try_round(item_id)
+
+    async def _try_round(self, item_id: int) -> None:
         try:
             item = self._items.get(item_id) or await self._ledger.item_by_id(item_id)
             if item is not None:
@@ -176,7 +183,8 @@ class Replenisher:
 
     async def _reclaim(self, status: PartitionStatus, ref: PartitionRef, units: int) -> None:
         self.counts["reclaims"] += 1
-        await self._shard.reclaim(ref, status.incarnation, status.reclaim_no + 1, units)
+        with self._spans.span("replenisher reclaim", item_id=ref.item_id, partition=ref.partition, units=units):
+            await self._shard.reclaim(ref, status.incarnation, status.reclaim_no + 1, units)
 
     def _with_top_ups(
         self, scene: Scene, demand: ItemDemand, needs: list[Need], grants: dict[PartitionRef, int]
@@ -216,7 +224,10 @@ class Replenisher:
         grants = [
             Grant(ref, scene.rows[ref].incarnation, scene.statuses[ref].lease_no, units) for ref, units in sizes.items()
         ]
-        leases = await lease_and_install(self._ledger, self._shard, self._clock, grants)
+        with self._spans.span(
+            "replenisher lease", sku=scene.item.spec.sku, partitions=len(grants), units=sum(sizes.values())
+        ):
+            leases = await lease_and_install(self._ledger, self._shard, self._clock, grants)
         now = self._clock.monotonic_ms()
         if leases is None:
             return  # another replenisher was quicker
