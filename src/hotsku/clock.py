@@ -13,3 +13,7 @@ class SystemClock:
     def monotonic_ms(self) -> float:
         """Milliseconds that never run backwards, from an arbitrary start; finer than a microsecond."""
         return time.perf_counter_ns() / 1_000_000
+
+    def epoch_ns(self, monotonic_ms: float) -> int:
+        """When a moment of `monotonic_ms` was, in nanoseconds since the epoch."""
+        return time.time_ns() - time.perf_counter_ns() + int(monotonic_ms * 1_000_000)

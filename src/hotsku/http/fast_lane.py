@@ -114,7 +114,7 @@ class FastLane:
         self._lanes = {
             route.path.rpartition("/")[2].encode(): _Lane(route, parts.counters.route(route.path)) for route in routes
         }
-        self._calls: dict[FastCall, None] = {}  # the oldest first
+        self._calls: dict[FastCall, Way] = {}  # the oldest first
         self.outbox = Outbox()
 
     @property
@@ -133,7 +133,7 @@ class FastLane:
             return None
         lane = self._lanes[way.word]
         call = FastCall(self, lane, head, request_id, reply, parts.clock.monotonic_ms())
-        self._calls[call] = None
+        self._calls[call] = way
         refusal = parts.gate.refuses(head, lane.route.role, changes=True)
         if refusal is not None:
             call.end(refusal)

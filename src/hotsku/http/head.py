@@ -19,6 +19,8 @@ _WANTED = frozenset(
         b"idempotency-key",
         b"origin",
         b"sec-fetch-site",
+        b"traceparent",
+        b"tracestate",
         b"x-request-id",
     }
 )

@@ -21,6 +21,9 @@ from hotsku.http.managing import QUERY_WORDS, response
 from hotsku.http.order_routes import order_routes
 from hotsku.http.shard_numbers import ShardNumbers
 
+# The gateway tells of its requests itself.
+_NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+
 
 def management(
     stock: Inventory,
@@ -41,7 +44,9 @@ def management(
         keyed: whether API keys are asked for.
     """
     # The documents' page brings its scripts along: it asks no other host for them.
-    app = FastAPIOffline(redoc_url=None, title="HotSKU", version=__version__, redirect_slashes=False)
+    app = FastAPIOffline(
+        redoc_url=None, title="HotSKU", version=__version__, redirect_slashes=False, telemetry=_NO_TELEMETRY
+    )
     _answer_faults(app)
     item_routes(app, stock, numbers)
     change_routes(app, stock)

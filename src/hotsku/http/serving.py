@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hotsku.app import Opened
@@ -15,7 +15,7 @@ from hotsku.http.flights import Flights
 from hotsku.http.gate import Gate
 from hotsku.http.gateway import Gateway, Parts
 from hotsku.http.head import RequestIds
-from hotsku.http.hot_routes import HotRoutes
+from hotsku.http.hot_routes import FastRoute, HotRoutes
 from hotsku.http.keys import Keys
 from hotsku.http.management import management
 from hotsku.http.metrics import exposed, request_families, stock_families, worker_families
@@ -25,6 +25,7 @@ from hotsku.http.sale_routes import fast_routes, other_routes
 from hotsku.http.shard_numbers import ShardNumbers
 from hotsku.http.stock_figures import StockFigures, StockReader
 from hotsku.ports import Lost
+from hotsku.settings import Settings
 from hotsku.worker_counts import read_counts
 
 # Audits, scrapes and lists take time and memory: a few at once, and they never take a slot of an order.
@@ -96,8 +97,7 @@ class Serving:
             management_deadline_s=_MANAGEMENT_DEADLINE_S,
         )
         self._parts = parts
-        self._gateway = Gateway(parts)
-        self.fast_lane = FastLane(parts, fast)
+        self._gateway, self.fast_lane = _traced(settings, parts, fast) if settings.otel else _plain(parts, fast)
         self.request_ids = parts.request_ids
         self.most_connections = most_connections
         self.deadline_s = parts.deadline_s
@@ -149,3 +149,16 @@ class Serving:
                 return await self._stock_reader.read()
         except (BackendUnavailable, Lost, TimeoutError):
             return None
+
+
+def _plain(parts: Parts, fast: Sequence[FastRoute]) -> tuple[Gateway, FastLane]:
+    return Gateway(parts), FastLane(parts, fast)
+
+
+def _traced(settings: Settings, parts: Parts, fast: Sequence[FastRoute]) -> tuple[Gateway, FastLane]:
+    """The same, and each request is a span. Imported here: OpenTelemetry may be absent."""
+    from hotsku.http.request_spans import RequestSpans
+    from hotsku.http.traced import TracedFastLane, TracedGateway
+
+    spans = RequestSpans("https" if settings.http_tls_cert else "http")
+    return TracedGateway(parts, spans), TracedFastLane(parts, fast, spans)
