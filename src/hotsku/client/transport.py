@@ -6,6 +6,7 @@ from importlib.metadata import version
 import httpx
 
 from hotsku.client.patience import Terms
+from hotsku.client.trace import trace_headers
 from hotsku.client.wire import Broken, Reply, Send
 from hotsku.clock import SystemClock
 from hotsku.domain.times import time_of
@@ -35,7 +36,9 @@ class Gateway:
     def request(self, act: Send, http: httpx.AsyncClient | httpx.Client) -> httpx.Request:
         """The request, with its time, as this client of httpx sends it."""
         asked = act.request
-        headers = self._headers if asked.body is None else self._headers | {"content-type": "application/json"}
+        headers = self._headers | trace_headers()
+        if asked.body is not None:
+            headers["content-type"] = "application/json"
         return http.build_request(
             asked.method,
             self._url + asked.path,
