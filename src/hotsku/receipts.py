@@ -10,10 +10,12 @@ keys can check one without asking anybody:
 """
 
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
+from binascii import b2a_base64
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
+from hashlib import sha256
 
 import msgspec
 from msgspec import Struct
@@ -74,7 +76,9 @@ class Signer:
 
     def __init__(self, ledger_id: str, keys: Keys) -> None:
         self._ledger_id = ledger_id
-        self._key_id, self._secret = next(iter(keys.items()))
+        key_id, secret = next(iter(keys.items()))
+        self._begin = f"{_VERSION}.{key_id}.".encode()
+        self._signature = _Signature(secret)
 
     def sign_birth(self, deduction: Deduction) -> str:
         """The receipt of an accepted order, as it was accepted."""
@@ -104,13 +108,13 @@ class Signer:
             partition=d.partition,
             incarnation=d.incarnation,
             seq=d.seq,
-            at=time_of(d.at_ms),
+            at=_batch_time(d.at_ms),
             expires_at=d.expires_at,
             metadata=d.metadata,
             step=step,
         )
-        signed = f"{_VERSION}.{self._key_id}.{_base64(_encode(receipt))}"
-        return f"{signed}.{_signature(self._secret, signed)}"
+        signed = self._begin + _base64(_encode(receipt))
+        return (b"%b.%b" % (signed, self._signature.of(signed))).decode()
 
 
 def verify(token: str, keys: Keys) -> Receipt:
@@ -128,7 +132,7 @@ def verify(token: str, keys: Keys) -> Receipt:
     secret = keys.get(key_id)
     if version != _VERSION or secret is None or not token.isascii():
         raise _refused()
-    if not hmac.compare_digest(_signature(secret, signed), signature):
+    if not hmac.compare_digest(_Signature(secret).of(signed.encode()), signature.encode()):
         raise _refused()
     try:
         return _decode(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -160,9 +164,27 @@ def _refused() -> InvalidRequest:
     return InvalidRequest("receipt", "one that these keys have signed")
 
 
-def _signature(secret: bytes, signed: str) -> str:
-    return _base64(hmac.digest(secret, signed.encode(), "sha256"))
+# The orders of a batch are accepted at the same time.
+_batch_time = lru_cache(maxsize=16)(time_of)
+
+_BLOCK = 64
 
 
-def _base64(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
+class _Signature:
+    """HMAC-SHA256 with one secret, base64url. `hmac.digest` begins anew with each message, which takes twice as long:
+    of what an order costs over HTTP that is much."""
+
+    def __init__(self, secret: bytes) -> None:
+        key = (secret if len(secret) <= _BLOCK else sha256(secret).digest()).ljust(_BLOCK, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in key))
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in key))
+
+    def of(self, signed: bytes) -> bytes:
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(signed)
+        outer.update(inner.digest())
+        return _base64(outer.digest())
+
+
+def _base64(data: bytes) -> bytes:
+    return b2a_base64(data, newline=False).replace(b"+", b"-").replace(b"/", b"_").rstrip(b"=")

@@ -75,6 +75,15 @@ def test_its_form_is_as_it_is_documented() -> None:
     assert receipt(deduction()).isascii()
 
 
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 200])
+def test_its_signature_is_the_hmac_that_every_library_makes(length: int) -> None:
+    secret = bytes(range(length))
+    proof = Proof(2, AT_MS, Signer("ledger-1", {"k1": secret}).sign_birth)
+    signed, _, signature = receipt(deduction(proof=proof)).rpartition(".")
+    digest = hmac.digest(secret, signed.encode(), "sha256")
+    assert signature == urlsafe_b64encode(digest).decode().rstrip("=")
+
+
 def test_the_same_answer_heard_again_has_the_same_receipt() -> None:
     record = OrderRecord(3, 2, 17, AT_MS, metadata="seat 4 · é")
     names = {"sku": "sku", "order_id": "o-1", "buyer_id": "b", "partition": 5}
