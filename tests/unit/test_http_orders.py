@@ -7,7 +7,7 @@ import pytest
 from hotsku.domain.deduction import Deduction, OrderState, Outcome, Proof
 from hotsku.errors import InvalidRequest
 from hotsku.http.answers import PROBLEM, Answer
-from hotsku.http.fast_lane import Way, fast_way
+from hotsku.http.head import Way, fast_way
 from hotsku.http.order_answers import decided, shown, stepped
 from hotsku.http.orders_after import order_at, place_of
 

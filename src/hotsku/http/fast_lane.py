@@ -4,8 +4,8 @@ It asks nothing of the event loop: no task, no future, no timer a request. A req
 and its answer from the engine to the socket. What does not fit goes the usual way, through the gateway.
 """
 
-import re
 from collections.abc import Sequence
+from typing import ClassVar, Protocol
 
 from msgspec import Struct
 
@@ -16,32 +16,74 @@ from hotsku.http.access_log import is_worth_a_line
 from hotsku.http.answers import Answer, failed, pending
 from hotsku.http.counters import RouteCounters
 from hotsku.http.gateway import Parts
-from hotsku.http.head import Head
+from hotsku.http.head import Head, Way
 from hotsku.http.hot_routes import FastRoute
-from hotsku.http.outbox import Outbox, Reply
-
-# The paths of the fast routes, of ids that need no decoding; the last part is what `FastLane` finds the route by.
-_ID = rb"[A-Za-z0-9._:@+=-]{1,64}"
-_FAST = re.compile(
-    rb"/v1/items/(%b)/(?:(deductions|reservations)|orders/(%b)/(confirm|release|extend|refund|begin-payment))"
-    % (_ID, _ID)
-)
+from hotsku.http.outbox import Outbox
 
 
-class Way(Struct, frozen=True, gc=False):
-    """Where a fast request goes: the last part of its path, and what the path's places hold."""
+class Connection(Protocol):
+    """Where a call came from."""
 
-    word: bytes
-    places: Sequence[str]
+    def reply(self, call: "FastCall", answer: Answer) -> None:
+        """Send the answer. Called once, unless the client has gone."""
+        ...
 
 
-def fast_way(path: bytes) -> Way | None:
-    """The way of a path; None where it is not a fast one."""
-    found = _FAST.fullmatch(path)
-    if found is None:
-        return None
-    sku, word, order_id, step = found.groups()
-    return Way(word, (sku.decode(),)) if word else Way(step, (sku.decode(), order_id.decode()))
+class _NoEvent:
+    """A request on the fast lane has nobody who waits for its parts."""
+
+    def set(self) -> None:
+        pass
+
+
+class FastCall(Struct, eq=False, kw_only=True):
+    """One request of the fast lane; it stands where uvicorn has its cycle of request and response.
+
+    Attributes:
+        body: what has come of it; `more_body`: there is more to come.
+        response_complete, disconnected: it was answered; its client has gone.
+        takes_slot: it has one, and will have its answer.
+    """
+
+    connection: Connection
+    way: Way
+    head: Head
+    keep_alive: bool
+    body: bytes = b""
+    more_body: bool = True
+    response_complete: bool = False
+    disconnected: bool = False
+    request_id: bytes = b""
+    started_ms: float = 0.0
+    takes_slot: bool = False
+    fast: "FastLane | None" = None
+    listener: Listener | None = None
+
+    message_event: ClassVar[_NoEvent] = _NoEvent()
+
+    def hear(self, said: Deduction | HotSKUError) -> None:
+        """The engine has decided."""
+        self.listener = None  # it knows us, too: nobody but the garbage collector would part the two
+        if self.fast is not None:
+            self.fast.outbox.put((self, said))
+
+    def look(self, before_ms: float) -> None:
+        """Say that nobody knows yet, if the engine has had the order since before then."""
+        if self.listener is not None and self.fast is not None and self.started_ms < before_ms:
+            self._leave(self.listener)
+            self.fast.end(self, pending())
+
+    def abandon(self) -> None:
+        """The client has gone."""
+        self.disconnected = True
+        if self.takes_slot and self.fast is not None:
+            if self.listener is not None:
+                self._leave(self.listener)
+            self.fast.gone(self)
+
+    def _leave(self, listener: Listener) -> None:
+        self.listener = None
+        listener.leave()
 
 
 class _Lane(Struct, frozen=True):
@@ -49,61 +91,6 @@ class _Lane(Struct, frozen=True):
 
     route: FastRoute
     counters: RouteCounters
-
-
-class FastCall:
-    """One request under way. Its `reply` is called once, unless its client has gone."""
-
-    __slots__ = ("_fast", "_listener", "_reply", "_request_id", "head", "lane", "started_ms")
-
-    def __init__(
-        self, fast: "FastLane", lane: _Lane, head: Head, request_id: bytes, reply: Reply, started_ms: float
-    ) -> None:
-        self._fast = fast
-        self._reply: Reply | None = reply
-        self._request_id = request_id
-        self._listener: Listener | None = None
-        self.head = head
-        self.lane = lane
-        self.started_ms = started_ms
-
-    def listens(self, listener: Listener) -> None:
-        """The engine has the order."""
-        self._listener = listener
-
-    def hear(self, answer: Deduction | HotSKUError) -> None:
-        """The engine has decided."""
-        said = self.lane.route.told(answer) if isinstance(answer, Deduction) else failed(answer)
-        reply = self._take_reply(said)
-        if reply is not None:
-            self._fast.outbox.put(reply, said)
-
-    def end(self, answer: Answer) -> None:
-        """Reply at once, if that has not been done and somebody still waits."""
-        reply = self._take_reply(answer)
-        if reply is not None:
-            reply(answer)
-
-    def _take_reply(self, answer: Answer) -> Reply | None:
-        reply, self._reply = self._reply, None
-        self._listener = None  # it knows us, too: nobody but the garbage collector would part the two
-        if reply is not None:
-            self._fast.ended(self, answer, self._request_id)
-        return reply
-
-    def late(self, answer: Answer) -> None:
-        """The deadline has passed."""
-        if self._listener is not None:
-            self._listener.leave()
-        self.end(answer)
-
-    def abandon(self) -> None:
-        """The client has gone."""
-        if self._reply is not None:
-            self._reply = None
-            if self._listener is not None:
-                self._listener.leave()
-            self._fast.gone(self)
 
 
 class FastLane:
@@ -114,70 +101,67 @@ class FastLane:
         self._lanes = {
             route.path.rpartition("/")[2].encode(): _Lane(route, parts.counters.route(route.path)) for route in routes
         }
-        self._calls: dict[FastCall, Way] = {}  # the oldest first
-        self.outbox = Outbox()
+        self.outbox = Outbox(self._deliver)
 
-    @property
-    def under_way(self) -> int:
-        return len(self._calls)
-
-    def take(self, way: Way, head: Head, body: bytes, request_id: bytes, reply: Reply) -> FastCall | None:
-        """Take a request. `reply` may be called before this returns.
+    def take(self, call: FastCall) -> bool:
+        """Take a request. It may have its answer before this returns.
 
         Returns:
-            The call, or None where it does not fit here; then nothing was done.
+            False where it does not fit here; then nothing was done.
         """
         parts = self._parts
-        flights = parts.flights
-        if not flights.try_take():
-            return None
-        lane = self._lanes[way.word]
-        call = FastCall(self, lane, head, request_id, reply, parts.clock.monotonic_ms())
-        self._calls[call] = way
-        refusal = parts.gate.refuses(head, lane.route.role, changes=True)
+        if not parts.flights.try_take():
+            return False
+        call.takes_slot = True
+        call.fast = self
+        call.started_ms = parts.clock.monotonic_ms()
+        route = self._lanes[call.way.word].route
+        head = call.head
+        refusal = parts.gate.refuses(head, route.role, changes=True)
         if refusal is not None:
-            call.end(refusal)
-            return call
+            self.end(call, refusal)
+            return True
         try:
-            listener = lane.route.offer(way.places, head, body, call.hear)
+            listener = route.offer(call.way.places, head, call.body, call.hear)
         except HotSKUError as error:
-            call.end(failed(error))
-            return call
+            self.end(call, failed(error))
+            return True
         if listener is None:
-            del self._calls[call]
-            flights.give_back()
-            return None
-        call.listens(listener)
-        return call
+            call.takes_slot = False
+            parts.flights.give_back()
+            return False
+        call.listener = listener
+        return True
 
-    def ended(self, call: FastCall, answer: Answer, request_id: bytes) -> None:
+    def end(self, call: FastCall, answer: Answer) -> None:
         """A call has its answer."""
-        self._leave(call)
-        parts, lane = self._parts, call.lane
-        status, label = answer.status, answer.label
-        ms = parts.clock.monotonic_ms() - call.started_ms
+        self._finish(call, answer, self._parts.clock.monotonic_ms())
+
+    def gone(self, call: FastCall) -> None:
+        """A call's client has gone."""
+        call.takes_slot = False
+        self._parts.flights.give_back()
+        self._parts.counters.drop("client went away")
+
+    def _deliver(self, heard: list[tuple[FastCall, Deduction | HotSKUError]]) -> None:
+        now_ms, lanes = self._parts.clock.monotonic_ms(), self._lanes
+        for call, said in heard:
+            if not call.takes_slot:  # its client has gone meanwhile
+                continue
+            try:
+                answer = lanes[call.way.word].route.told(said) if isinstance(said, Deduction) else failed(said)
+            except Exception as error:  # the others are not to wait for their answers because of a bug
+                answer = failed(error)
+            self._finish(call, answer, now_ms)
+
+    def _finish(self, call: FastCall, answer: Answer, now_ms: float) -> None:
+        parts, lane = self._parts, self._lanes[call.way.word]
+        call.takes_slot = False
+        parts.flights.give_back()
+        status, label, ms = answer.status, answer.label, now_ms - call.started_ms
         lane.counters.note(status, label, ms)
         if lane.route.places_orders:
             parts.counters.order(label)
         if is_worth_a_line(status, ms):
-            parts.access_log.note("POST", lane.route.path, status, label, ms, request_id, call.head.client)
-
-    def gone(self, call: FastCall) -> None:
-        """A call's client has gone."""
-        self._leave(call)
-        self._parts.counters.drop("client went away")
-
-    def end_late_calls(self) -> None:
-        """Say of the calls whose deadline has passed that nobody knows yet. Call it often."""
-        before_ms = self._parts.clock.monotonic_ms() - self._parts.deadline_s * 1000
-        late = []
-        for call in self._calls:
-            if call.started_ms > before_ms:
-                break
-            late.append(call)
-        for call in late:
-            call.late(pending())
-
-    def _leave(self, call: FastCall) -> None:
-        del self._calls[call]
-        self._parts.flights.give_back()
+            parts.access_log.note("POST", lane.route.path, status, label, ms, call.request_id, call.head.client)
+        call.connection.reply(call, answer)

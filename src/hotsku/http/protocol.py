@@ -9,13 +9,13 @@ from typing import Any, cast
 
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from hotsku.http.answers import Answer, problem, retry_later
 from hotsku.http.bodies import MAX_BODY
-from hotsku.http.fast_lane import FastCall, Way, fast_way
-from hotsku.http.head import Head, read_head
+from hotsku.http.fast_lane import FastCall
+from hotsku.http.head import fast_way, read_head
 from hotsku.http.serving import Serving
 
 MAX_HEAD = 65_536
@@ -31,41 +31,6 @@ _CLOSE = b"connection: close\r\n"
 
 class _Refused(Exception):
     """Stops the parser: the connection is at its end."""
-
-
-class _NoEvent:
-    """A request on the fast lane has nobody who waits for its parts."""
-
-    def set(self) -> None:
-        pass
-
-
-_NO_EVENT = _NoEvent()
-
-
-class _FastCycle:
-    """One request of the fast lane; it stands where uvicorn has its cycle of request and response."""
-
-    __slots__ = (
-        *("body", "call", "disconnected", "head", "keep_alive", "message_event", "more_body", "protocol"),
-        *("request_id", "response_complete", "way"),
-    )
-
-    def __init__(self, protocol: "GatewayProtocol", way: Way, head: Head) -> None:
-        self.protocol = protocol
-        self.way = way
-        self.head = head
-        self.body = b""
-        self.request_id = b""
-        self.call: FastCall | None = None
-        self.disconnected = False
-        self.keep_alive: bool = protocol.parser.should_keep_alive()
-        self.message_event = _NO_EVENT
-        self.more_body = True
-        self.response_complete = False
-
-    def reply(self, answer: Answer) -> None:
-        self.protocol.reply(self, answer)
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -85,9 +50,10 @@ class GatewayProtocol(HttpToolsProtocol):
         self._head_size = 0
         self._writing_since_s: float | None = None
         self._refusal: Answer | None = None
-        self._running: RequestResponseCycle | _FastCycle | None = None
+        self._running: RequestResponseCycle | FastCall | None = None
+        self._host = ""
 
-    def _last(self) -> "RequestResponseCycle | _FastCycle | None":
+    def _last(self) -> "RequestResponseCycle | FastCall | None":
         """The request that came last; the attribute's own type says less than is true."""
         return self.cycle
 
@@ -99,6 +65,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._host = self.client[0] if self.client else ""
         if len(self.connections) > self._serving.most_connections:
             self._serving.drop("too many connections")
             self._end(retry_later(503, "overloaded", "too many connections; try again"))
@@ -113,8 +80,8 @@ class GatewayProtocol(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
-            if isinstance(cycle, _FastCycle) and cycle.call is not None:
-                cycle.call.abandon()
+            if isinstance(cycle, FastCall):
+                cycle.abandon()
 
     def _abort(self) -> None:
         self._leave_alone()
@@ -130,6 +97,17 @@ class GatewayProtocol(HttpToolsProtocol):
                 self._give_up(problem(431, "too_large", f"head must be at most {MAX_HEAD} bytes", field="headers"))
                 return
         super().data_received(data)
+
+    def _take(self, call: FastCall) -> bool:
+        serving = self._serving
+        call.request_id = serving.request_ids.of(call.head)
+        self._running = call
+        self.cycle = cast("Any", call)
+        if serving.fast_lane.take(call):
+            return True
+        self._running = None
+        self.cycle = cast("Any", None)
+        return False
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, or what the parser was stopped for."""
@@ -156,14 +134,17 @@ class GatewayProtocol(HttpToolsProtocol):
         for name, value in answer.headers:
             more += b"%b: %b\r\n" % (name, value)
         self.transport.write(
-            b"%b%b%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n%b"
-            % (STATUS_LINE[answer.status], self._serving.date_line, more, answer.media, len(body), body)
+            b"%b%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n%b"
+            % (self._serving.begins[answer.status], more, answer.media, len(body), body)
         )
 
     # --- the parser ---
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        # uvicorn's would make a scope: most requests do without.
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._in_head = True
         self._head_size = 0
         self._since_s = self._serving.now_s
@@ -176,16 +157,26 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(problem(400, "invalid_request", f"at most {MAX_PIPELINED} requests may be pipelined"))
         way = fast_way(self.url)
         if way is not None and self._is_usual():
-            head = read_head(self.client[0] if self.client else "", self.headers)
+            head = read_head(self._host, self.headers)
             if head.length <= MAX_BODY:
-                self._running = _FastCycle(self, way, head)
+                self._running = FastCall(
+                    connection=self, way=way, head=head, keep_alive=self.parser.should_keep_alive()
+                )
                 self.cycle = cast("Any", self._running)
                 return
+        self._go_the_usual_way()
+
+    def _go_the_usual_way(self) -> None:
+        """Let uvicorn and the gateway have the request."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)  # the scope has this list
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         cycle = self._last()
-        if not isinstance(cycle, _FastCycle):
+        if not isinstance(cycle, FastCall):
             super().on_body(body)
         elif not cycle.response_complete:
             cycle.body = cycle.body + body if cycle.body else body
@@ -193,18 +184,15 @@ class GatewayProtocol(HttpToolsProtocol):
                 self._leave_fast_lane(cycle, complete=False)
 
     def on_message_complete(self) -> None:
-        cycle = self._last()
-        if not isinstance(cycle, _FastCycle):
+        call = self._last()
+        if not isinstance(call, FastCall):
             super().on_message_complete()
             return
-        cycle.more_body = False
-        if cycle.response_complete:
+        call.more_body = False
+        if call.response_complete:
             return
-        serving = self._serving
-        cycle.request_id = serving.request_ids.of(cycle.head)
-        cycle.call = serving.fast_lane.take(cycle.way, cycle.head, cycle.body, cycle.request_id, cycle.reply)
-        if cycle.call is None:
-            self._leave_fast_lane(cycle, complete=True)
+        if not self._take(call):
+            self._leave_fast_lane(call, complete=True)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
@@ -219,24 +207,24 @@ class GatewayProtocol(HttpToolsProtocol):
             and not self.parser.should_upgrade()
         )
 
-    def _leave_fast_lane(self, cycle: _FastCycle, *, complete: bool) -> None:
-        """Let uvicorn and the gateway have the request after all."""
+    def _leave_fast_lane(self, call: FastCall, *, complete: bool) -> None:
+        """Let uvicorn and the gateway have a request after all."""
         self.cycle = cast("Any", None)
-        super().on_headers_complete()
-        super().on_body(cycle.body)
+        self._go_the_usual_way()
+        super().on_body(call.body)
         if complete:
             super().on_message_complete()
 
-    def reply(self, cycle: _FastCycle, answer: Answer) -> None:
+    def reply(self, call: FastCall, answer: Answer) -> None:
         """Answer a request of the fast lane."""
-        cycle.response_complete = True
-        if cycle.disconnected or self.transport.is_closing():
+        call.response_complete = True
+        if call.disconnected or self.transport.is_closing():
             return
-        if cycle.keep_alive:
-            self._write(answer, b"x-request-id: %b\r\n" % cycle.request_id)
+        if call.keep_alive:
+            self._write(answer, b"x-request-id: %b\r\n" % call.request_id)
             self.on_response_complete()
         else:
-            self._write(answer, b"x-request-id: %b\r\n%b" % (cycle.request_id, _CLOSE))
+            self._write(answer, b"x-request-id: %b\r\n%b" % (call.request_id, _CLOSE))
             self.transport.close()
 
     def _refuse(self, answer: Answer) -> None:
@@ -268,12 +256,14 @@ class GatewayProtocol(HttpToolsProtocol):
         """End the connection if its client has had its time: the deadline of a request is also one for each part of it,
         and for the taking of its answer."""
         late_s, last = self._serving.deadline_s, self._last()
+        if isinstance(self._running, FastCall):
+            self._running.look(self._serving.late_before_ms)
         if self._writing_since_s is not None and now_s - self._writing_since_s > late_s:
             self._serving.drop("reads too slowly")
             self._abort()
         elif not self._is_under_way():
             self._look_between_requests(now_s - self._since_s, late_s)
-        elif isinstance(last, _FastCycle) and last.more_body and now_s - self._since_s > late_s:
+        elif isinstance(last, FastCall) and last.more_body and now_s - self._since_s > late_s:
             self._serving.drop("body too slow")
             self._end(problem(408, "request_timeout", "the body did not arrive in time", field="body"))
 

@@ -5,6 +5,8 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
 from hotsku.app import Opened
 from hotsku.errors import BackendUnavailable
 from hotsku.http.access_log import AccessLog
@@ -36,6 +38,18 @@ _MANAGEMENT_DEADLINE_S = 60.0
 _FIGURES_TIMEOUT_S = 2.0
 
 
+class _Begins(dict[int, bytes]):
+    """How answers begin, by their status: the status line, and the headers that all of them get."""
+
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        super().__init__()
+        self._lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+
+    def __missing__(self, status: int) -> bytes:
+        begin = self[status] = STATUS_LINE[status] + self._lines
+        return begin
+
+
 class Serving:
     """The ASGI application, and the fast lane beside it.
 
@@ -43,7 +57,8 @@ class Serving:
         now_s: the loop's time as of the last tick; asking for it at every step of every connection would cost.
         most_connections: open at once; those that come on top are told to try again.
         deadline_s: of a request.
-        date_line: what the server puts into every head, as of the last tick.
+        late_before_ms: calls of the fast lane that are older are late, as of the last tick.
+        begins: how every answer begins, by its status.
     """
 
     def __init__(
@@ -102,7 +117,9 @@ class Serving:
         self.most_connections = most_connections
         self.deadline_s = parts.deadline_s
         self.now_s = 0.0
-        self.date_line = b""
+        self.late_before_ms = 0.0
+        self.begins = _Begins(())
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._gateway(scope, receive, send)
@@ -119,8 +136,8 @@ class Serving:
             headers: that every answer gets.
         """
         self.now_s = now_s
-        self.date_line = b"".join(b"%b: %b\r\n" % header for header in headers)
-        self.fast_lane.end_late_calls()
+        self.late_before_ms = self._clock.monotonic_ms() - self.deadline_s * 1000
+        self.begins = _Begins(headers)
         self._count_batches()
         self._counters.levels.update(
             connections=connections, in_flight=self._parts.flights.taken, waiting=self._parts.flights.waiting
