@@ -146,6 +146,52 @@ def test_pipelined_orders_are_answered_in_their_order(raw: Raw) -> None:
     assert [(answer.status, answer.json["order_id"]) for answer in answers] == [(201, f"p-{n}") for n in range(20)]
 
 
+@pytest.fixture
+def known(raw: Raw) -> bytes:
+    """An order of the connection whose head the server has read before: it need not parse it again."""
+    for number in range(2):
+        raw.send(order("a", f'{{"order_id":"known-{number}"}}'))
+        assert raw.answer().status in (200, 201)
+    return order("a", '{"order_id":"known-9"}')
+
+
+def test_a_known_head_in_pieces(raw: Raw, http: httpx.Client, known: bytes) -> None:
+    head = known.index(b"\r\n\r\n") + 4
+    for size in (1, head - 2, head, head + 1, len(known) - 1):
+        raw.send(known[:size])
+        assert sells(http, "meanwhile")  # the server has read the piece
+        raw.send(known[size:])
+        answer = raw.answer()
+        assert (answer.status in (200, 201), answer.json["order_id"]) == (True, "known-9")
+
+
+def test_what_follows_a_known_head_is_the_next_request(raw: Raw, known: bytes) -> None:
+    raw.send(known + b"GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n" + known + known[:-1])
+    assert [raw.answer().json.get("order_id") for _ in range(3)] == ["known-9", None, "known-9"]
+    raw.send(known[-1:] + known)
+    assert [raw.answer().json["order_id"] for _ in range(2)] == ["known-9"] * 2
+    raw.send(known + b"\x00nonsense\r\n\r\n")
+    with suppress(EOFError):
+        while raw.answer().status != 400:  # it may have been answered already
+            pass
+    assert raw.ended()
+
+
+def test_a_known_heads_body_is_read_as_strictly(raw: Raw, known: bytes) -> None:
+    for body in (b'{"order_id":"known-9";', b'{"order_id":"known/9"}', b'{"orders_id":"known9"}'):
+        raw.send(known[: -len(body)] + body)
+        assert (raw.answer().status, len(body)) == (400, 22)
+
+
+def test_a_known_heads_bytes_may_be_a_body(raw: Raw, known: bytes) -> None:
+    """What lies in another request's body is no request."""
+    raw.send(order("a", known)[: -len(known)])
+    raw.send(known)
+    assert raw.answer().status == 400
+    raw.send(known)
+    assert raw.answer().json["order_id"] == "known-9"
+
+
 def test_a_thousand_pipelined_requests_are_too_many(raw: Raw, http: httpx.Client) -> None:
     raw.send(b"GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n" * 1_000)
     with suppress(EOFError, ConnectionError):

@@ -42,6 +42,7 @@ class FastCall(Struct, eq=False, kw_only=True):
     Attributes:
         body: what has come of it; `more_body`: there is more to come.
         response_complete, disconnected: it was answered; its client has gone.
+        admitted: the gate has let it in, or its head before.
         takes_slot: it has one, and will have its answer.
     """
 
@@ -49,6 +50,7 @@ class FastCall(Struct, eq=False, kw_only=True):
     way: Way
     head: Head
     keep_alive: bool
+    admitted: bool = False
     body: bytes = b""
     more_body: bool = True
     response_complete: bool = False
@@ -117,10 +119,13 @@ class FastLane:
         call.started_ms = parts.clock.monotonic_ms()
         route = self._lanes[call.way.word].route
         head = call.head
-        refusal = parts.gate.refuses(head, route.role, changes=True)
+        refusal = (
+            parts.gate.limits(head.client) if call.admitted else parts.gate.refuses(head, route.role, changes=True)
+        )
         if refusal is not None:
             self.end(call, refusal)
             return True
+        call.admitted = True
         try:
             listener = route.offer(call.way.places, head, call.body, call.hear)
         except HotSKUError as error:

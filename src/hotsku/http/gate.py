@@ -22,8 +22,16 @@ class Gate:
             role: that the route needs.
             changes: whether the request may change something.
         """
-        if not self._rate_limit.allows(head.client):
+        return self.limits(head.client) or self._judges(head, role, changes=changes)
+
+    def limits(self, client: str) -> Answer | None:
+        """Why the client may send nothing more now; None where it may. What its heads say is not looked at."""
+        if not self._rate_limit.allows(client):
             return retry_later(429, "rate_limited", "this client sends more requests than it may")
+        return None
+
+    def _judges(self, head: Head, role: Role, *, changes: bool) -> Answer | None:
+        """This depends on nothing but what is given: a head that was let in once need not be judged again."""
         if self._keys:
             return self._judged(head.secret, role)
         # Without keys a page of any site in a browser on this machine could sell: browsers say where a request is from.

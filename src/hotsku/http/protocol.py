@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 from hotsku.http.answers import Answer, problem, retry_later
 from hotsku.http.bodies import MAX_BODY
 from hotsku.http.fast_lane import FastCall
-from hotsku.http.head import fast_way, read_head
+from hotsku.http.head import Head, fast_way, read_head
 from hotsku.http.serving import Serving
 
 MAX_HEAD = 65_536
@@ -52,6 +52,9 @@ class GatewayProtocol(HttpToolsProtocol):
         self._refusal: Answer | None = None
         self._running: RequestResponseCycle | FastCall | None = None
         self._host = ""
+        # Whether the parser is between two requests; and what it is being fed, if it was then, and no answer was due.
+        self._between = True
+        self._segment = b""
 
     def _last(self) -> "RequestResponseCycle | FastCall | None":
         """The request that came last; the attribute's own type says less than is true."""
@@ -90,6 +93,11 @@ class GatewayProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        last = self._last()
+        if self._between and (last is None or last.response_complete):
+            if self._is_known(data):
+                return
+            self._segment = data
         if self._in_head:
             self._head_size += len(data)
             if self._head_size > MAX_HEAD:
@@ -97,6 +105,25 @@ class GatewayProtocol(HttpToolsProtocol):
                 self._give_up(problem(431, "too_large", f"head must be at most {MAX_HEAD} bytes", field="headers"))
                 return
         super().data_received(data)
+        self._segment = b""
+
+    def _is_known(self, segment: bytes) -> bool:
+        """Take a request whose head the parser has read before."""
+        serving = self._serving
+        found = serving.known_heads.find(segment)
+        if found is None:
+            return False
+        known, body = found
+        call = FastCall(
+            connection=self,
+            way=known.way,
+            head=Head(self._host, known.headers),
+            keep_alive=known.keep_alive,
+            admitted=True,
+            body=body,
+            more_body=False,
+        )
+        return self._take(call)
 
     def _take(self, call: FastCall) -> bool:
         serving = self._serving
@@ -145,6 +172,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
+        self._between = False
         self._in_head = True
         self._head_size = 0
         self._since_s = self._serving.now_s
@@ -184,6 +212,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 self._leave_fast_lane(cycle, complete=False)
 
     def on_message_complete(self) -> None:
+        self._between = not self.parser.should_upgrade()
         call = self._last()
         if not isinstance(call, FastCall):
             super().on_message_complete()
@@ -193,6 +222,9 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         if not self._take(call):
             self._leave_fast_lane(call, complete=True)
+        elif call.admitted and self._segment:
+            heads = self._serving.known_heads
+            heads.learn(self._segment, call.body, call.way, call.head, keep_alive=call.keep_alive)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle

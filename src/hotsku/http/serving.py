@@ -19,6 +19,7 @@ from hotsku.http.gateway import Gateway, Parts
 from hotsku.http.head import RequestIds
 from hotsku.http.hot_routes import FastRoute, HotRoutes
 from hotsku.http.keys import Keys
+from hotsku.http.known_heads import KnownHeads
 from hotsku.http.management import management
 from hotsku.http.metrics import exposed, request_families, stock_families, worker_families
 from hotsku.http.rate_limit import RateLimit
@@ -59,6 +60,7 @@ class Serving:
         deadline_s: of a request.
         late_before_ms: calls of the fast lane that are older are late, as of the last tick.
         begins: how every answer begins, by its status.
+        known_heads: of the connections' requests.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class Serving:
         self.request_ids = parts.request_ids
         self.most_connections = most_connections
         self.deadline_s = parts.deadline_s
+        self.known_heads = KnownHeads()
         self.now_s = 0.0
         self.late_before_ms = 0.0
         self.begins = _Begins(())
