@@ -2,123 +2,142 @@
 
 Rate 0 is a closed loop: each connection sends its next order when it has the answer to its last. Any other is an open
 loop: orders are due at that rate a second, and wait for a free connection. It prints one line of JSON.
+
+It may have to share two cores with what it measures, and so it is as cheap as Python can be: no event loop, but sockets
+and epoll; orders from one format, with numbers of one length. It is the same for all sides.
 """
 
-import asyncio
 import gc
 import json
+import select
+import socket
 import sys
+import time
 from collections import Counter, deque
-from typing import cast
-
-import uvloop
+from collections.abc import Iterator
 
 from hotsku.clock import SystemClock
 
-_clock = SystemClock()
-_HEAD = b"POST /v1/items/a/deductions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: "
+_now_ms = SystemClock().monotonic_ms
+_BODY = b'{"order_id":"o-%b-%%09d","quantity":1,"buyer_id":"u-%%09d"}'
+_REQUEST = (
+    b"POST /v1/items/a/deductions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+    b"content-length: %d\r\n\r\n%b"
+)
+_LONGEST_ANSWER = 65_536
+# An open loop looks that often at what is due, or whenever an answer comes.
+_LOOK_S = 0.001
+# How long the last answers are waited for.
+_LAST_S = 5.0
+
+
+class Connection:
+    """One keep-alive connection with one order at a time."""
+
+    __slots__ = ("received", "since_ms", "socket")
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.received = b""
+        self.since_ms = 0.0
 
 
 class Load:
-    """What all connections share."""
+    """All connections, and what came of the orders."""
 
-    def __init__(self, seconds: float, prefix: str) -> None:
+    def __init__(self, port: int, connections: int, prefix: str) -> None:
         self.latencies: list[float] = []
         self.statuses: Counter[bytes] = Counter()
-        self.free: deque[Connection] = deque()
-        self.waiting: deque[float] = deque()
-        self.closed_loop = True
-        self.end_ms = _clock.monotonic_ms() + seconds * 1000
-        self._prefix = prefix
-        self._count = 0
+        body = _BODY % prefix.encode()
+        self._format = _REQUEST % (len(body % (0, 0)), body)
+        self._sent = 0
+        made = [Connection(port) for _ in range(connections)]
+        self._by_fd = {each.socket.fileno(): each for each in made}
+        self._free = deque(made)
+        self._epoll = select.epoll()
+        for fd in self._by_fd:
+            self._epoll.register(fd, select.EPOLLIN)
 
-    def request(self) -> bytes:
-        self._count += 1
-        body = b'{"order_id":"o-%b-%d","quantity":1,"buyer_id":"u-%d"}' % (
-            self._prefix.encode(),
-            self._count,
-            self._count,
-        )
-        return b"%b%d\r\n\r\n%b" % (_HEAD, len(body), body)
+    def closed_loop(self, end_ms: float) -> None:
+        """Send with every connection, and again when its answer has come."""
+        now_ms = _now_ms()
+        while self._free:
+            self._send(self._free.popleft(), now_ms)
+        while now_ms < end_ms:
+            for connection in self._answered(1.0):
+                now_ms = _now_ms()
+                self._send(connection, now_ms)
 
-    def answered(self, connection: "Connection", status: bytes, since_ms: float) -> None:
-        now_ms = _clock.monotonic_ms()
-        self.latencies.append(now_ms - since_ms)
-        self.statuses[status] += 1
-        if self.closed_loop:
-            if now_ms < self.end_ms:
-                connection.send(now_ms)
-        elif self.waiting:
-            connection.send(self.waiting.popleft())
-        else:
-            self.free.append(connection)
+    def open_loop(self, start_ms: float, end_ms: float, rate: float) -> None:
+        """Send each order when it is due, or as soon after as a connection is free; its latency begins when it is
+        due."""
+        free, due = self._free, 0
+        waiting: deque[float] = deque()
+        while (now_ms := _now_ms()) < end_ms:
+            until = int((now_ms - start_ms) * rate / 1000)
+            waiting.extend(start_ms + number * 1000 / rate for number in range(due, until))
+            due = until
+            while free and waiting:
+                self._send(free.popleft(), waiting.popleft())
+            free.extend(self._answered(_LOOK_S))
+
+    def finish(self) -> None:
+        """Wait for the last answers."""
+        end_ms = _now_ms() + _LAST_S * 1000
+        while sum(self.statuses.values()) < self._sent:
+            if _now_ms() > end_ms:
+                raise RuntimeError(f"{self._sent} orders, and only {self.statuses} answers")
+            self._free.extend(self._answered(_LOOK_S))
+
+    def _send(self, connection: Connection, since_ms: float) -> None:
+        self._sent = number = self._sent + 1
+        connection.since_ms = since_ms
+        connection.socket.send(self._format % (number, number))
+
+    def _answered(self, timeout_s: float) -> Iterator[Connection]:
+        """The connections whose answer is complete, waiting for the first ones. One after the other: the server has the
+        next order of the first before the last answer is read."""
+        for fd, _ in self._epoll.poll(timeout_s):
+            connection = self._by_fd[fd]
+            data = connection.socket.recv(_LONGEST_ANSWER)
+            if connection.received:
+                data = connection.received + data
+            if data[-1:] != b"}":  # of every side, the answer is one JSON object
+                if not data:
+                    raise RuntimeError("the server has closed a connection")
+                connection.received = data
+                continue
+            connection.received = b""
+            self.latencies.append(_now_ms() - connection.since_ms)
+            self.statuses[data[9:12]] += 1
+            yield connection
 
 
-class Connection(asyncio.Protocol):
-    """One keep-alive connection with one order at a time."""
-
-    def __init__(self, load: Load) -> None:
-        self._load = load
-        self._received = b""
-        self._since_ms = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)
-
-    def send(self, since_ms: float) -> None:
-        self._since_ms = since_ms
-        self._transport.write(self._load.request())
-
-    def data_received(self, data: bytes) -> None:
-        self._received = self._received + data if self._received else data
-        if self._received.endswith(b"}"):  # of every side, the answer is one JSON object
-            status, self._received = self._received[9:12], b""
-            self._load.answered(self, status, self._since_ms)
-
-
-async def _main(port: int, seconds: float, connections: int, rate: float, prefix: str) -> None:
-    loop = asyncio.get_running_loop()
-    load = Load(seconds, prefix)
-    made = [(await loop.create_connection(lambda: Connection(load), "127.0.0.1", port))[1] for _ in range(connections)]
-    load.closed_loop = rate == 0
+def _main(port: int, seconds: float, connections: int, rate: float, prefix: str) -> None:
+    load = Load(port, connections, prefix)
     gc.freeze()
     gc.disable()
-    start_ms = _clock.monotonic_ms()
-    load.end_ms = start_ms + seconds * 1000
+    cpu_s, start_ms = time.process_time(), _now_ms()
+    end_ms = start_ms + seconds * 1000
     if rate:
-        load.free.extend(made)
-        await _open_loop(load, start_ms, rate)
+        load.open_loop(start_ms, end_ms, rate)
     else:
-        for connection in made:
-            connection.send(_clock.monotonic_ms())
-        await asyncio.sleep(seconds)
-    elapsed_s = (_clock.monotonic_ms() - start_ms) / 1000
+        load.closed_loop(end_ms)
+    elapsed_s = (_now_ms() - start_ms) / 1000
     answered = len(load.latencies)
-    await asyncio.sleep(0.2)  # the last ones
+    load.finish()
     ordered = sorted(load.latencies)
     figures = {
         "per_s": answered / elapsed_s,
         "p50_ms": ordered[len(ordered) // 2],
         "p99_ms": ordered[int(len(ordered) * 0.99)],
         "statuses": {status.decode(): count for status, count in load.statuses.items()},
+        "load_us": (time.process_time() - cpu_s) * 1e6 / len(ordered),
     }
     print(json.dumps(figures))
 
 
-async def _open_loop(load: Load, start_ms: float, rate: float) -> None:
-    sent = 0
-    while (now_ms := _clock.monotonic_ms()) < load.end_ms:
-        due = int((now_ms - start_ms) * rate / 1000)
-        for number in range(sent, due):
-            due_ms = start_ms + number * 1000 / rate
-            if load.free:
-                load.free.popleft().send(due_ms)
-            else:
-                load.waiting.append(due_ms)
-        sent = due
-        await asyncio.sleep(0.001)  # the loop's timers know no less: it would turn without a pause
-
-
 if __name__ == "__main__":
     _, port_, seconds_, connections_, rate_, prefix_ = sys.argv
-    uvloop.run(_main(int(port_), float(seconds_), int(connections_), float(rate_), prefix_))
+    _main(int(port_), float(seconds_), int(connections_), float(rate_), prefix_)

@@ -18,27 +18,40 @@ from hotsku.bench.servers import running_server
 
 
 class Server:
-    """A server process that listens on a port."""
+    """A server process that listens on a port, and the processes behind it."""
 
-    def __init__(self, port: int, pid: int) -> None:
+    def __init__(self, port: int, pid: int, **behind: psutil.Process) -> None:
+        """
+        Args:
+            behind: by what they are.
+        """
         self.port = port
-        self._process = psutil.Process(pid)
+        self._processes = {"server": psutil.Process(pid), **behind}
         self._rounds = 0
 
     async def measure(self, seconds: float, connections: int, rate: float = 0) -> dict[str, Any]:
-        """Load it for some seconds; what the load saw."""
+        """Load it for some seconds.
+
+        Returns:
+            What the load saw, and in `cpu_us` the microseconds of CPU that each process, the load too, took an order.
+        """
         self._rounds += 1
         arguments = (str(self.port), str(seconds), str(connections), str(rate), f"{os.getpid()}-{self._rounds}")
-        before = sum(self._process.cpu_times()[:2])
+        before = self._cpu_s()
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "benchmarks.http.load", *arguments, stdout=asyncio.subprocess.PIPE
         )
         out, _ = await process.communicate()
-        cpu_s = sum(self._process.cpu_times()[:2]) - before
+        after = self._cpu_s()
         figures: dict[str, Any] = json.loads(out)
         if set(figures["statuses"]) != {"201"}:
             raise RuntimeError(f"not every order was accepted: {figures}")
-        return figures | {"cpu_us": cpu_s * 1e6 / figures["statuses"]["201"]}
+        orders = figures["statuses"]["201"]
+        cpu_us = {name: (after[name] - before[name]) * 1e6 / orders for name in after}
+        return figures | {"cpu_us": cpu_us | {"load": figures["load_us"]}}
+
+    def _cpu_s(self) -> dict[str, float]:
+        return {name: sum(process.cpu_times()[:2]) for name, process in self._processes.items()}
 
 
 @asynccontextmanager
@@ -75,7 +88,8 @@ async def route(folder: Path, partitions: int | None) -> AsyncIterator[Server]:
     item = {"sku": "a", "total": 1_000_000_000, "partitions": partitions}
     await asyncio.to_thread(_post, port, "/v1/items", item)
     try:
-        yield Server(port, _server_process(process.pid))
+        shard = _process_with("valkey-server", str(folder))
+        yield Server(port, _server_process(process.pid), shard=shard, worker=_worker(folder / ".hotsku"))
     finally:
         process.terminate()
         await process.wait()
@@ -85,7 +99,7 @@ async def route(folder: Path, partitions: int | None) -> AsyncIterator[Server]:
 @contextmanager
 def ledger_held(folder: Path) -> Any:
     """The folder's worker process stands still."""
-    worker = _process_with("hotsku.embedded_worker", f"embedded:{folder}")
+    worker = _worker(folder)
     worker.suspend()
     try:
         yield
@@ -131,6 +145,10 @@ def _lag(port: int) -> int:
 def _server_process(parent: int) -> int:
     children = psutil.Process(parent).children()
     return next(child.pid for child in children if "hotsku.http.process" in child.cmdline())
+
+
+def _worker(folder: Path) -> psutil.Process:
+    return _process_with("hotsku.embedded_worker", f"embedded:{folder}")
 
 
 def _process_with(*words: str) -> psutil.Process:
