@@ -235,7 +235,7 @@ def test_batches_are_spans_of_nobodys_trace(ask: Asker, collector: Collector) ->
     assert {(batch.kind, batch.parent_id) for batch in batches} == {("client", "")}
     assert not any(batch.trace_id == _TRACE for batch in batches)
     assert all(batch.facts["hotsku.batch_size"] == 1 for batch in batches)  # nobody asked at the same time
-    assert {(b.facts["db.system.name"], b.facts["hotsku.partition"]) for b in batches} == {("redis", 0)}
+    assert {(b.facts["db.system.name"], b.facts["hotsku.partitions"]) for b in batches} == {("redis", 1)}
     assert all(batch.facts["hotsku.shard"] for batch in batches)
 
 

@@ -72,21 +72,21 @@ class TracedFastLane(FastLane):
         self._epoch_ns = SystemClock().epoch_ns
         self._templates = {route.path: _template(route.path) for route in routes}
 
-    def ended(self, call: FastCall, answer: Answer, request_id: bytes) -> None:
-        with use_span(self._span(call), end_on_exit=True) as span:
-            tell_request_id(span, request_id)
-            tell_status(span, answer.status)
-            tell_outcome(span, answer.label)
-            super().ended(call, answer, request_id)
-
     def gone(self, call: FastCall) -> None:
         with use_span(self._span(call), end_on_exit=True) as span:
             tell_gone(span)
             super().gone(call)
 
+    def _finish(self, call: FastCall, answer: Answer, now_ms: float) -> None:
+        with use_span(self._span(call), end_on_exit=True) as span:
+            tell_request_id(span, call.request_id)
+            tell_status(span, answer.status)
+            tell_outcome(span, answer.label)
+            super()._finish(call, answer, now_ms)
+
     def _span(self, call: FastCall) -> Span:
-        route = call.lane.route
-        path = self._templates[route.path] % tuple(self._calls[call].places)
+        route = self._lanes[call.way.word].route
+        path = self._templates[route.path] % tuple(call.way.places)
         span = self._spans.begin(route.method, path, call.head, began_ns=self._epoch_ns(call.started_ms))
         tell_route(span, route.method, route.path)
         return span

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from hotsku.ports import BatchReply, OrderBatch, Refusal, StepBatch, StepReply
 from hotsku.shard.keys import Keys
@@ -24,19 +24,19 @@ class TracedShard(WireShard):
         self._tracer = our_tracer()
 
     async def deduct(self, deadline_ms: int, batches: Sequence[OrderBatch]) -> list[BatchReply | Refusal]:
-        with self._call("hs_deduct", batches) as span:
+        with self._spanned("hs_deduct", batches) as span:
             answers = await super().deduct(deadline_ms, batches)
             _tell(span, answers)
             return answers
 
     async def step(self, deadline_ms: int, batches: Sequence[StepBatch]) -> list[StepReply | Refusal]:
-        with self._call("hs_step", batches) as span:
+        with self._spanned("hs_step", batches) as span:
             answers = await super().step(deadline_ms, batches)
             _tell(span, answers)
             return answers
 
     @contextmanager
-    def _call(self, function: str, batches: Sequence[OrderBatch | StepBatch]) -> Iterator[Span]:
+    def _spanned(self, function: str, batches: Sequence[OrderBatch | StepBatch]) -> Iterator[Span]:
         facts: dict[str, Fact] = {
             "db.system.name": "redis",
             "db.operation.name": "FCALL",
@@ -60,3 +60,4 @@ def _tell(span: Span, answers: Sequence[BatchReply | StepReply | Refusal]) -> No
         span.record_exception(refusal)
     if refusals:
         span.set_attribute("hotsku.batches_refused", len(refusals))
+        span.set_status(Status(StatusCode.ERROR, type(refusals[0]).__name__))
