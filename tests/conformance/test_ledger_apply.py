@@ -10,11 +10,11 @@ from sqlalchemy import Connection
 from tests.support.databases import Database
 from tests.support.ledger import NOW, figures_of, given_back, message, open_item, sale, sales, spec
 
-from hotsku.domain.booking import Booking
 from hotsku.domain.events import CorruptMessage, Event, PartitionRef
 from hotsku.domain.item import Standing
 from hotsku.errors import BackendUnavailable, ConservationBroken
 from hotsku.ledger import SqlLedger, apply
+from hotsku.ledger.places import Place
 from hotsku.ports import Applied
 
 pytestmark = pytest.mark.anyio
@@ -83,8 +83,8 @@ async def test_a_transaction_that_lost_a_race_is_made_again_but_not_for_ever(
     item = await open_item(ledger, spec(), 50)
     move, lost = apply._move_partition, count()
 
-    def lose(connection: Connection, row_id: int, watermark: int, last_seq: int, units: int, rest: Booking) -> None:
-        move(connection, row_id, watermark - (next(lost) < losses), last_seq, units, rest)
+    def lose(connection: Connection, place: Place) -> None:
+        move(connection, msgspec.structs.replace(place, watermark=place.watermark - (next(lost) < losses)))
 
     monkeypatch.setattr(apply, "_move_partition", lose)
     with contextlib.suppress(BackendUnavailable):

@@ -93,6 +93,22 @@ async def _apply(ledger: SqlLedger, far: SqlLedger, cut: Cut) -> None:
     assert await ledger.standing(item.id) == Standing(total=100, pool=56, preallocated=41, sold=3)
 
 
+async def _apply_together(ledger: SqlLedger, far: SqlLedger, cut: Cut) -> None:
+    item = await open_item(ledger, spec(total=1_000, partitions=2), 300, 300)
+    rows = [sale(seq, f"p-{seq}") for seq in range(1, 150)]
+    together = [
+        message(ledger, item.id, sales(1, 200)),
+        message(ledger, item.id, [*rows, sale(150, "o-1", 4)], partition=1),
+        message(ledger, item.id, [given_back(201, 7)]),
+    ]
+    cut()
+    answers = await far.apply_all(together)
+    assert [answer.status for answer in answers] == ["applied"] * 3
+    assert [answer.returned for answer in answers] == [0, 4, 7]
+    assert [answer.status for answer in await far.apply_all(together)] == ["skipped"] * 3
+    assert await ledger.standing(item.id) == Standing(total=1_000, pool=411, preallocated=240, sold=349)
+
+
 async def _apply_lives(ledger: SqlLedger, far: SqlLedger, cut: Cut) -> None:
     item = await open_item(ledger, spec(total=100), 50)
     lives = [
@@ -202,6 +218,7 @@ SCENARIOS: list[Callable[[SqlLedger, SqlLedger, Cut], Awaitable[None]]] = [
     _fence,
     _lease,
     _apply,
+    _apply_together,
     _apply_lives,
     _bring_back,
     _state,

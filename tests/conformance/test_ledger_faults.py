@@ -1,7 +1,7 @@
 """Deadlocks, lock waits, serialization failures, broken connections, a server away: tried again, told plainly."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event as Flag
 
@@ -13,11 +13,11 @@ from tests.support.databases import SERVERS, Database, Kind, plain_engine, serve
 from tests.support.ledger import NOW, books_hold, figures_of, given_back, message, open_item, sale, sales, spec
 from tests.support.own_databases import own_server
 
-from hotsku.domain.booking import Booking
 from hotsku.domain.events import PartitionRef
 from hotsku.errors import BackendUnavailable, ConservationBroken, InvalidSettings
 from hotsku.ledger import SqlLedger, apply, mysql, postgresql
 from hotsku.ledger import database as database_
+from hotsku.ledger.places import Place
 from hotsku.ports import Applied, Grant, Lease
 
 pytestmark = pytest.mark.anyio
@@ -65,11 +65,11 @@ async def test_a_connection_that_is_killed_in_a_transaction_is_replaced(
     item = await open_item(ledger, spec(total=100), 50)
     move, ended = apply._move_pool, list[int]()
 
-    def end_first(connection: Connection, item_id: int, booking: Booking) -> None:
+    def end_first(connection: Connection, item_id: int, moved: Sequence[Place]) -> None:
         if not ended:
             ended.append(_backend_id(connection, database.kind))
             _end_backend(database, ended[0])
-        move(connection, item_id, booking)
+        move(connection, item_id, moved)
 
     monkeypatch.setattr(apply, "_move_pool", end_first)
     applied = await ledger.apply(message(ledger, item.id, [sale(1), given_back(2, 9)]))

@@ -10,6 +10,7 @@ from tests.support.ledger import NOW, books_hold, given_back, message, open_item
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import Item, Standing
 from hotsku.ledger import SqlLedger
+from hotsku.ledger.places import read_places
 from hotsku.ports import Applied, Grant, PartitionRow
 
 pytestmark = pytest.mark.anyio
@@ -156,19 +157,18 @@ async def test_a_message_that_read_the_row_before_it_was_closed_is_not_applied(
     ledger: SqlLedger, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The watermark stays where it is when an incarnation is closed, so it alone would be no guard."""
-    from hotsku.ledger import apply
-
     item = await fenced_item(ledger)
-    book, other = apply._book, database.open_only()
+    other = database.open_only()
 
-    def close_first(*arguments: Any, **named: Any) -> object:
-        monkeypatch.setattr(apply, "_book", book)
+    def close_then(*arguments: Any) -> object:
+        found = read_places(*arguments)
+        monkeypatch.setattr("hotsku.ledger.apply.read_places", read_places)
         asyncio.run_coroutine_threadsafe(replace(other, item), loop).result(20)
-        return book(*arguments, **named)
+        return found
 
     loop = asyncio.get_running_loop()
     if database.kind != "sqlite":  # there, nobody else writes meanwhile
-        monkeypatch.setattr(apply, "_book", close_first)
+        monkeypatch.setattr("hotsku.ledger.apply.read_places", close_then)
         assert (await ledger.apply(message(ledger, item.id, [sale(9, "late")]))).status == "parked"
         assert await ledger.order(item.id, "late", "") is None
         await books_hold(ledger, item.id)

@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,9 @@ from tests.support.ledger import sale, sales
 from tests.support.servers import TestServer
 from tests.support.workers import Stack, open_stack, until
 
-from hotsku.domain.events import PartitionRef, decode_message, encode_message
+from hotsku.domain.events import Message, PartitionRef, decode_message, encode_message
 from hotsku.domain.item import Item
-from hotsku.ports import Work
+from hotsku.ports import Applied, Work
 
 pytestmark = pytest.mark.anyio
 
@@ -171,20 +171,62 @@ async def test_a_message_that_the_ledger_refuses_does_not_stop_the_others(stack:
     await until(lambda: _applied_is(stack, item, 2))
 
 
-async def test_a_ledger_that_is_locked_is_waited_for(stack: Stack, tmp_path: Path) -> None:
-    item = await stack.item()
+async def test_messages_that_come_while_the_ledger_is_busy_share_a_transaction(stack: Stack, tmp_path: Path) -> None:
+    item = await stack.item(partitions=2, total=1_000)
+    bodies = [_body(stack, item, number, number) for number in range(1, 21)]
+    wrong = encode_message(stack.ledger.ledger_id, item.sku, PartitionRef(item.id, 1), 1, [sale(1, "p", 1_000)])
+    misnumbered = encode_message(stack.ledger.ledger_id, item.sku, PartitionRef(item.id, 0), 1, [sale(21), sale(23)])
     applier = stack.new_applier()
+    groups: list[int] = []
+    apply_all = stack.ledger.apply_all
+
+    async def counted(messages: Sequence[Message]) -> list[Applied]:
+        groups.append(len(messages))
+        return await apply_all(messages)
+
+    stack.ledger.apply_all = counted  # type: ignore[method-assign]
+    heard: list[tuple[PartitionRef, int, int]] = []
+    stack.signals.subscribe(work=lambda work: heard.extend(work.applied))
+    await stack.signals.listening()
+    with _locked(tmp_path):
+        stack.run(applier)
+        await _publish(stack, item, *bodies)
+        await until(lambda: groups != [])
+    await until(lambda: applier.counts == {"applied": 20})
+    assert len(groups) < 20
+    assert heard[-1] == (PartitionRef(item.id, 0), 1, 20)
+    with _locked(tmp_path):
+        groups.clear()
+        await _publish(
+            stack, item, wrong, misnumbered, *(_body(stack, item, number, number) for number in range(21, 31))
+        )
+        await until(lambda: groups != [])
+    await until(lambda: applier.counts == {"applied": 30, "refused": 1, "corrupt": 1})
+    assert await stack.applied(item) == 30
+    await until(lambda: _idle(stack))
+
+
+@contextmanager
+def _locked(tmp_path: Path) -> Iterator[None]:
+    """Somebody else writes to the ledger meanwhile."""
     engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/ledger.db")
     try:
         with engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            stack.run(applier)
-            await _publish(stack, item, _body(stack, item, 1, 3))
-            await until(lambda: _has_pending(stack))
-            assert applier.counts.total() == 0
+            yield
             connection.exec_driver_sql("ROLLBACK")
     finally:
         engine.dispose()
+
+
+async def test_a_ledger_that_is_locked_is_waited_for(stack: Stack, tmp_path: Path) -> None:
+    item = await stack.item()
+    applier = stack.new_applier()
+    with _locked(tmp_path):
+        stack.run(applier)
+        await _publish(stack, item, _body(stack, item, 1, 3))
+        await until(lambda: _has_pending(stack))
+        assert applier.counts.total() == 0
     await until(lambda: _applied_is(stack, item, 3))
 
 

@@ -250,11 +250,12 @@ def test_the_workers_rounds_are_spans(http: httpx.Client, collector: Collector) 
     assert http.post("/v1/items/w/deductions", json={"order_id": "last"}).status_code == 201
 
     def events_of(name: str) -> int:
-        told = collector.spans(lambda span: (span.name, span.facts.get("hotsku.sku")) == (name, "w"))
+        told = collector.spans(lambda span: span.name == name and "w" in str(span.facts.get("hotsku.sku")).split(","))
         assert all(span.facts.get("hotsku.result", "applied") == "applied" for span in told)
         return sum(int(span.facts["hotsku.events"]) for span in told)
 
-    collector.wait(lambda _: events_of("relay publish") == events_of("applier apply") == sold)
+    # A transaction may have taken another item's messages along.
+    collector.wait(lambda _: events_of("relay publish") == sold <= events_of("applier apply"))
     (lease, *_) = collector.wait(lambda span: (span.name, span.facts.get("hotsku.sku")) == ("replenisher lease", "w"))
     (around,) = collector.wait(lambda span: span.span_id == lease.parent_id)
     assert (around.name, around.trace_id) == ("replenisher round", lease.trace_id)

@@ -12,7 +12,7 @@ from typing import Literal
 Fault = Literal["lose answer", "lose commit", "late"]
 
 _COMMIT = (b"Q\x00\x00\x00\x0bCOMMIT\x00", b"\x03COMMIT")  # as PostgreSQL and as MySQL send it
-_CHANGES = (b"INSERT INTO", b"UPDATE ", b"DELETE FROM")
+_CHANGES = (b"INSERT INTO", b"COPY ", b"UPDATE ", b"DELETE FROM")
 
 
 class TcpProxy:

@@ -1,84 +1,192 @@
-"""Applies a message to the ledger: rows first, then the partition, then the item's pool, in one transaction."""
+"""Applies messages to the ledger: rows first, then the partitions, then the items' pools, in one transaction.
+
+Each message is taken as if it were alone. Several share a transaction because what one costs by itself (a sync to disk,
+pages of an index that others need as well, round trips) is then paid once.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, select, update
 
 from hotsku.domain.booking import Booking
 from hotsku.domain.events import BIRTHS, Event, EventKind, Message, decode_events, encode_message
+from hotsku.domain.sales import Sale, sales_alone, sales_among
 from hotsku.domain.validity import fault
-from hotsku.ledger.dialect import Dialect
+from hotsku.ledger.dialect import Dialect, Run
 from hotsku.ledger.faults import LostRace
 from hotsku.ledger.orders import bring_back, insert_steps, read_orders, write_orders
 from hotsku.ledger.parking import park, park_detail
+from hotsku.ledger.places import Place, PlaceKey, key_of, read_places
 from hotsku.ledger.tables import deductions, items, partitions
 from hotsku.ports import Applied
 
-_MAX_INTEGER = 2**63 - 1
-
-
 # A message with nothing else is a sale's: its rows go in as they are.
 _PLAIN = (EventKind.DEDUCTED, EventKind.RETURNED)
+_SKIPPED = Applied(status="skipped", watermark=0)
 
 
 def apply(
     connection: Connection,
     dialect: Dialect,
     ledger_id: str,
-    message: Message,
+    messages: Sequence[Message],
     now_ms: int,
-    unsure: Applied | None = None,
-) -> Applied:
-    """Apply the message's events above the watermark.
+    unsure: Sequence[Applied] | None = None,
+) -> list[Applied]:
+    """Apply of each message the events above the watermark, in the messages' order.
 
     Args:
         unsure: what an earlier attempt would have answered, whose COMMIT got no answer itself.
 
+    Returns:
+        What became of each message.
+
     Raises:
-        CorruptMessage: its events are not what it says.
-        LostRace: another transaction moved the watermark meanwhile.
+        CorruptMessage: the events of one are not what it says.
+        LostRace: another transaction moved a watermark meanwhile.
     """
-    row = _partition(connection, ledger_id, message)
-    if row is None:
-        park(connection, dialect, msgspec.json.encode(message), _stranger(ledger_id, message), now_ms)
-        return Applied(status="parked", watermark=0)
-    row_id, watermark, final_seq, state = row
-    if message.last_seq <= watermark:
-        if unsure is not None and unsure.status == "applied":
-            return replace(unsure, watermark=watermark)
-        return Applied(status="skipped", watermark=watermark)
-    if message.first_seq > watermark + 1:
-        return Applied(status="gap", watermark=watermark)
-    new = [event for event in decode_events(message) if event.seq > watermark]
-    if final_seq is not None:
-        reason = f"beyond the end of a closed incarnation, {final_seq}"
-        park(connection, dialect, _beyond(message, new), reason, now_ms)
-        return Applied(status="parked", watermark=watermark)
-    # Orders of a closed item may be archived: also one that begins anew, whose end was archived before we came.
-    closed = state == "closed"
-    rest = new if closed else _insert_plain(connection, dialect, message, watermark, new)
-    booking = _book(connection, dialect, message, rest, look_for_births=closed)
-    for event, reason in booking.refused:
-        park_detail(connection, dialect, message, event, msgspec.json.encode(event), reason, now_ms)
-    at_once = sum(event.quantity for event in new) - sum(event.quantity for event in rest)
-    _move_partition(connection, row_id, watermark, message.last_seq, at_once, booking)
-    _move_pool(connection, message.item_id, booking)
-    return Applied(status="applied", watermark=message.last_seq, returned=booking.returned + booking.given_back)
+    known = [message for message in messages if message.ledger_id == ledger_id]
+    applying = _Applying(connection, dialect, now_ms, read_places(connection, dialect, known))
+    before: Sequence[Applied | None] = unsure or [None] * len(messages)
+    taken = [applying.take(ledger_id, message, earlier) for message, earlier in zip(messages, before, strict=True)]
+    applying.finish()
+    return [replace(each.answer, returned=each.answer.returned + each.returned) for each in taken]
 
 
-def _partition(connection: Connection, ledger_id: str, message: Message) -> tuple[int, int, int | None, str] | None:
-    """The partition's row: id, watermark, final seq, and its item's state; None where the message is a stranger's."""
-    numbers = (message.item_id, message.partition, message.incarnation, message.last_seq)
-    if message.ledger_id != ledger_id or any(abs(number) > _MAX_INTEGER for number in numbers):
-        return None
-    query = (
-        select(partitions.c.id, partitions.c.watermark, partitions.c.final_seq, items.c.state)
-        .join_from(partitions, items, partitions.c.item_id == items.c.id)
-        .where(partitions.c.item_id == message.item_id, partitions.c.partition == message.partition)
-        .where(partitions.c.incarnation == message.incarnation)
+class _Taken(Struct):
+    """A message that a transaction has taken. `returned` counts the units that its events put into the pool."""
+
+    message: Message
+    answer: Applied
+    returned: int = 0
+
+
+class _Sold(Struct, frozen=True):
+    """Sales of a message that wait to be inserted."""
+
+    taken: _Taken
+    place: Place
+    sales: list[Sale]
+
+
+class _Applying:
+    """One transaction. What may wait for more of its kind waits: sales for a common statement, figures for the end."""
+
+    def __init__(self, connection: Connection, dialect: Dialect, now_ms: int, places: Mapping[PlaceKey, Place]) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._now_ms = now_ms
+        self._places = places
+        self._sales: list[_Sold] = []
+
+    def take(self, ledger_id: str, message: Message, earlier: Applied | None) -> _Taken:
+        """Take one message. Its answer is complete after `finish`."""
+        place = self._places.get(key_of(message)) if message.ledger_id == ledger_id else None
+        if place is None:
+            self._park(msgspec.json.encode(message), _stranger(ledger_id, message))
+            return _Taken(message, Applied(status="parked", watermark=0))
+        if message.last_seq <= place.reached:
+            known = earlier if earlier is not None and earlier.status == "applied" else _SKIPPED
+            return _Taken(message, replace(known, watermark=place.reached))
+        if message.first_seq > place.reached + 1:
+            return _Taken(message, Applied(status="gap", watermark=place.reached))
+        if place.final_seq is not None:
+            self._park(_beyond(message, place), f"beyond the end of a closed incarnation, {place.final_seq}")
+            return _Taken(message, Applied(status="parked", watermark=place.reached))
+        taken = _Taken(message, Applied(status="applied", watermark=message.last_seq))
+        self._take_new(taken, place)
+        place.reached = message.last_seq
+        return taken
+
+    def finish(self) -> None:
+        """Write what waits, and move the figures."""
+        self._write_sales()
+        moved = [place for place in self._places.values() if place.reached > place.watermark]
+        for place in sorted(moved, key=lambda place: place.row_id):
+            _move_partition(self._connection, place)
+        for item_id in sorted({place.item_id for place in moved}):
+            _move_pool(self._connection, item_id, [place for place in moved if place.item_id == item_id])
+
+    def _take_new(self, taken: _Taken, place: Place) -> None:
+        sales, others = _parted(taken.message, place)
+        if sales:
+            self._sales.append(_Sold(taken, place, sales))
+        if others:
+            self._write_sales()  # what is booked may name them
+            self._book(taken, place, others)
+
+    def _write_sales(self) -> None:
+        """Insert the sales that wait; those whose order has a row already are booked one by one."""
+        waiting, self._sales = self._sales, []
+        runs = [Run(sold.place.item_id, sold.place.partition, sold.place.incarnation, sold.sales) for sold in waiting]
+        if not runs:
+            return
+        complete = self._dialect.insert_sales(self._connection, runs) == sum(len(run.sales) for run in runs)
+        for sold in waiting:
+            there = None if complete else _rows_there(self._connection, sold)
+            left_out = [] if there is None else [sale for sale in sold.sales if sale.seq not in there]
+            sold.place.applied += _units(sold.sales) - _units(left_out)
+            if left_out:
+                self._book(sold.taken, sold.place, [_event(sale) for sale in left_out])
+
+    def _book(self, taken: _Taken, place: Place, events: list[Event]) -> None:
+        """Book events one by one: what they make of their orders, the rows of steps, and what is refused."""
+        message = taken.message
+        named = {(event.buyer_id, event.order_id) for event in events if event.order_id and fault(event) is None}
+        orders = read_orders(self._connection, self._dialect, message.item_id, named)
+        # Orders of a closed item may be archived: also one that begins anew, whose end was archived before we came.
+        looked_for = named - orders.keys()
+        if not place.item_closed:
+            looked_for -= {(event.buyer_id, event.order_id) for event in events if event.kind in BIRTHS}
+        orders |= bring_back(self._connection, self._dialect, message.item_id, looked_for)
+        booking = Booking(message.ref, message.incarnation, orders)
+        booking.book(events)
+        write_orders(self._connection, self._dialect, message.item_id, orders, booking.orders)
+        insert_steps(self._connection, self._dialect, booking.steps)
+        for event, reason in booking.refused:
+            body = msgspec.json.encode(event)
+            park_detail(self._connection, self._dialect, message, event, body, reason, self._now_ms)
+        place.add(booking)
+        taken.returned += booking.returned + booking.given_back
+
+    def _park(self, body: bytes, reason: str) -> None:
+        park(self._connection, self._dialect, body, reason, self._now_ms)
+
+
+def _parted(message: Message, place: Place) -> tuple[list[Sale], list[Event]]:
+    """The message's new events: those whose rows go in as they are, and those that are booked one by one.
+
+    Raises:
+        CorruptMessage: they are not what the message says.
+    """
+    if not place.item_closed and (sales := sales_alone(message)) is not None:
+        return sales[place.reached + 1 - message.first_seq :], []
+    new = _new_events(message, place)
+    if place.item_closed or not all(event.kind in _PLAIN and not event.metadata for event in new):
+        return [], new
+    return sales_among(new)
+
+
+def _new_events(message: Message, place: Place) -> list[Event]:
+    return [event for event in decode_events(message) if event.seq > place.reached]
+
+
+def _units(sales: Sequence[Sale]) -> int:
+    return sum([sale.quantity for sale in sales])
+
+
+def _event(sale: Sale) -> Event:
+    return Event(
+        seq=sale.seq,
+        kind=EventKind.DEDUCTED,
+        quantity=sale.quantity,
+        at=sale.at,
+        order_id=sale.order_id,
+        buyer_id=sale.buyer_id,
     )
-    row = connection.execute(query).one_or_none()
-    return None if row is None else row
 
 
 def _stranger(ledger_id: str, message: Message) -> str:
@@ -87,68 +195,42 @@ def _stranger(ledger_id: str, message: Message) -> str:
     return f"no item {message.item_id} with partition {message.partition} in incarnation {message.incarnation}"
 
 
-def _beyond(message: Message, new: list[Event]) -> bytes:
+def _beyond(message: Message, place: Place) -> bytes:
     """The part of the message that is beyond the end, as a message."""
+    new = _new_events(message, place)
     return encode_message(message.ledger_id, message.sku, message.ref, message.incarnation, new)
 
 
-def _insert_plain(
-    connection: Connection, dialect: Dialect, message: Message, watermark: int, new: list[Event]
-) -> list[Event]:
-    """Insert a row for every deduction in one go, if the message has nothing else but returns. Returns the events that
-    have none: they are booked one by one."""
-    if not all(event.kind in _PLAIN and not event.metadata for event in new):
-        return new
-    rest = [event for event in new if event.kind is EventKind.RETURNED]
-    if dialect.insert_deductions(connection, message, watermark, new) == len(new) - len(rest):
-        return rest
-    own = (
+def _rows_there(connection: Connection, sold: _Sold) -> set[int]:
+    """The seqs, among those of the sales, that have a row."""
+    query = (
         select(deductions.c.seq)
-        .where(deductions.c.item_id == message.item_id, deductions.c.partition == message.partition)
-        .where(deductions.c.incarnation == message.incarnation, deductions.c.seq > watermark)
+        .where(deductions.c.item_id == sold.place.item_id, deductions.c.partition == sold.place.partition)
+        .where(deductions.c.incarnation == sold.place.incarnation)
+        .where(deductions.c.seq.between(sold.sales[0].seq, sold.sales[-1].seq))
     )
-    there = set(connection.scalars(own))
-    return [event for event in new if event.seq not in there]
+    return set(connection.scalars(query))
 
 
-def _book(
-    connection: Connection, dialect: Dialect, message: Message, events: list[Event], *, look_for_births: bool
-) -> Booking:
-    """Book events one by one: what they make of their orders, and the rows of steps.
-
-    Args:
-        look_for_births: among what is archived, too, where other orders are looked for in any case.
-    """
-    named = {(event.buyer_id, event.order_id) for event in events if event.order_id and fault(event) is None}
-    orders = read_orders(connection, dialect, message.item_id, named)
-    born = {(event.buyer_id, event.order_id) for event in events if event.kind in BIRTHS and not look_for_births}
-    orders |= bring_back(connection, dialect, message.item_id, named - orders.keys() - born)
-    booking = Booking(message.ref, message.incarnation, orders)
-    booking.book(events)
-    write_orders(connection, dialect, message.item_id, orders, booking.orders)
-    insert_steps(connection, dialect, booking.steps)
-    return booking
-
-
-def _move_partition(
-    connection: Connection, row_id: int, watermark: int, last_seq: int, at_once: int, booking: Booking
-) -> None:
+def _move_partition(connection: Connection, place: Place) -> None:
     result = connection.execute(
         update(partitions)
-        .where(partitions.c.id == row_id, partitions.c.watermark == watermark, partitions.c.final_seq.is_(None))
+        .where(partitions.c.id == place.row_id, partitions.c.watermark == place.watermark)
+        .where(partitions.c.final_seq.is_(None))
         .values(
-            applied=partitions.c.applied + at_once + booking.taken,
-            returned=partitions.c.returned + booking.returned,
-            held=partitions.c.held + booking.held,
-            watermark=last_seq,
+            applied=partitions.c.applied + place.applied,
+            returned=partitions.c.returned + place.returned,
+            held=partitions.c.held + place.held,
+            watermark=place.reached,
         )
     )
     if result.rowcount != 1:
         raise LostRace
 
 
-def _move_pool(connection: Connection, item_id: int, booking: Booking) -> None:
-    returned, given_back = booking.returned, booking.given_back
+def _move_pool(connection: Connection, item_id: int, moved: Sequence[Place]) -> None:
+    returned = sum(place.returned for place in moved)
+    given_back = sum(place.given_back for place in moved)
     if returned or given_back:
         connection.execute(
             update(items)

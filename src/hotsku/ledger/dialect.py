@@ -8,13 +8,23 @@ from contextlib import AbstractContextManager
 from enum import Enum, auto
 from typing import Protocol
 
+from msgspec import Struct
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from hotsku.domain.events import Event, Message
+from hotsku.domain.sales import Sale
 
 # What a partition is granted: item, partition, incarnation, its last lease so far, how many more, units in all.
 GrantRow = tuple[int, int, int, int, int, int]
+
+
+class Run(Struct, frozen=True):
+    """Sales of one incarnation of a partition, as rows to be made."""
+
+    item_id: int
+    partition: int
+    incarnation: int
+    sales: Sequence[Sale]
 
 
 class Fault(Enum):
@@ -79,14 +89,8 @@ class Dialect(Protocol):
         """What an error means."""
         ...
 
-    def insert_deductions(self, connection: Connection, message: Message, watermark: int, new: Sequence[Event]) -> int:
-        """Insert a row for each deduction of a message above the watermark, in one statement.
-
-        Left out is what is no valid detail (`validity.fault`), and an order that has a row already. None of them has
-        metadata.
-
-        Args:
-            new: the message's events above the watermark, decoded.
+    def insert_sales(self, connection: Connection, runs: Sequence[Run]) -> int:
+        """Insert a row for each sale, but for orders that have a row already; of two with one order the first.
 
         Returns:
             How many rows were inserted.

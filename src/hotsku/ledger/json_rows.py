@@ -7,21 +7,18 @@ from msgspec import Struct
 from sqlalchemy import Connection, RowMapping, TextClause, text
 
 from hotsku.domain.deduction import OrderState
-from hotsku.domain.events import Message
-from hotsku.ledger.dialect import Dialect, GrantRow
+from hotsku.ledger.dialect import Dialect, GrantRow, Run
 
 
-def insert_details(
-    connection: Connection, statement: TextClause, message: Message, watermark: int, events: bytes
-) -> int:
-    """Insert details from the events of a message. Returns how many."""
+def insert_sales(connection: Connection, statement: TextClause, run: Run) -> int:
+    """Insert details from arrays of (seq, buyer, order, quantity, at). Returns how many."""
+    rows = [(sale.seq, sale.buyer_id, sale.order_id, sale.quantity, sale.at) for sale in run.sales]
     values = {
-        "item_id": message.item_id,
-        "partition": message.partition,
-        "incarnation": message.incarnation,
-        "watermark": watermark,
-        "events": events.decode(),
+        "item_id": run.item_id,
+        "partition": run.partition,
+        "incarnation": run.incarnation,
         "state": OrderState.CONFIRMED.value,
+        "rows": msgspec.json.encode(rows).decode(),
     }
     return connection.execute(statement, values).rowcount
 

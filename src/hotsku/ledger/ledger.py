@@ -249,10 +249,18 @@ class SqlLedger:
             CorruptMessage: its events are not what it says; nothing moved.
             ConservationBroken: it would break conservation; nothing moved.
         """
+        return (await self.apply_all([message]))[0]
+
+    async def apply_all(self, messages: Sequence[Message]) -> list[Applied]:
+        """Apply messages in their order, as `apply` does each, in one transaction. Returns what became of each.
+
+        Raises:
+            CorruptMessage, ConservationBroken: because of one of them nothing moved.
+        """
         dialect, now_ms = self._database.dialect, self._clock.now_ms()
         return await self._database.write(
             Urgency.APPLY,
-            lambda connection, unsure: apply(connection, dialect, self._ledger_id, message, now_ms, unsure),
+            lambda connection, unsure: apply(connection, dialect, self._ledger_id, messages, now_ms, unsure),
         )
 
     async def park(self, body: bytes, reason: str, now_ms: int) -> None:

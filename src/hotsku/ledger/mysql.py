@@ -22,12 +22,11 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from hotsku.domain.deduction import OrderState
-from hotsku.domain.events import Event, EventKind, Message
-from hotsku.domain.validity import fault
+from hotsku.domain.sales import Sale
 from hotsku.errors import BackendUnavailable, InvalidSettings
 from hotsku.ledger import json_rows
 from hotsku.ledger.details import sold_orders
-from hotsku.ledger.dialect import Fault, GrantRow
+from hotsku.ledger.dialect import Fault, GrantRow, Run
 from hotsku.ledger.tables import parked
 
 OLDEST = {"MySQL": (8, 0, 17), "MariaDB": (10, 6)}
@@ -49,7 +48,7 @@ _GRANT = text("""
     WHERE p.lease_no = e.after_no AND p.state = 'open'
 """)
 
-_INSERT_DEDUCTIONS = (
+_INSERT_SALES = (
     "INSERT INTO deductions (item_id, `partition`, incarnation, seq, buyer_id, order_id, quantity, state, created_at)"
     " VALUES "
 )
@@ -132,21 +131,24 @@ class MysqlDialect:
         number = error.orig.args[0] if error.orig is not None and error.orig.args else 0
         return _FAULTS.get(number, Fault.OTHER)
 
-    def insert_deductions(self, connection: Connection, message: Message, watermark: int, new: Sequence[Event]) -> int:
-        """Insert them as literals; where an order has a row already, look for those and leave them out.
+    def insert_sales(self, connection: Connection, runs: Sequence[Run]) -> int:
+        """Insert them as literals, a statement for each run, as a server may take no longer ones."""
+        return sum(self._insert_run(connection, run) for run in runs)
+
+    def _insert_run(self, connection: Connection, run: Run) -> int:
+        """Where an order has a row already, look for those and leave them out.
 
         There is no statement here that leaves out duplicates of one key, and nothing else.
         """
-        valid = [event for event in new if event.kind is EventKind.DEDUCTED and fault(event) is None]
         try:
-            return _insert(connection, message, valid)
+            return _insert(connection, run, run.sales)
         except IntegrityError as error:
             if self.fault(error) is not Fault.DUPLICATE:
                 raise
         # MySQL has undone the statement, not the transaction.
-        first = {(event.buyer_id, event.order_id): event for event in reversed(valid)}
-        sold = sold_orders(connection, message.item_id, list(first))
-        return _insert(connection, message, [event for order, event in first.items() if order not in sold])
+        first = {(sale.buyer_id, sale.order_id): sale for sale in reversed(run.sales)}
+        sold = sold_orders(connection, run.item_id, list(first))
+        return _insert(connection, run, [sale for order, sale in first.items() if order not in sold])
 
     def grant(self, connection: Connection, grants: Sequence[GrantRow]) -> int:
         """Update from JSON."""
@@ -211,14 +213,14 @@ def _session(isolation: str, timeout_s: int | None, *, mariadb: bool) -> list[st
     return [*settings, f"max_execution_time = {(timeout_s or 0) * 1000}"]
 
 
-def _insert(connection: Connection, message: Message, events: Sequence[Event]) -> int:
-    """Insert valid details: the characters of their ids mean nothing in SQL, and all else is integers."""
-    if not events:
+def _insert(connection: Connection, run: Run, sales: Sequence[Sale]) -> int:
+    """Insert sales: the characters of their ids mean nothing in SQL, and all else is integers."""
+    if not sales:
         return 0
-    place = f"{message.item_id:d},{message.partition:d},{message.incarnation:d}"
+    place = f"{run.item_id:d},{run.partition:d},{run.incarnation:d}"
     state = OrderState.CONFIRMED.value
     rows = [
-        f"({place},{event.seq:d},'{event.buyer_id}','{event.order_id}',{event.quantity:d},'{state}',{event.at:d})"
-        for event in events
+        f"({place},{sale.seq},'{sale.buyer_id}','{sale.order_id}',{sale.quantity},'{state}',{sale.at})"
+        for sale in sales
     ]
-    return connection.exec_driver_sql(_INSERT_DEDUCTIONS + ",".join(rows)).rowcount
+    return connection.exec_driver_sql(_INSERT_SALES + ",".join(rows)).rowcount

@@ -11,37 +11,27 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from hotsku.domain.events import Event, Message
 from hotsku.errors import ConservationBroken, InvalidSettings
 from hotsku.ledger import json_rows
-from hotsku.ledger.dialect import Fault, GrantRow
+from hotsku.ledger.dialect import Fault, GrantRow, Run
 from hotsku.ledger.tables import parked
 
 BUSY_TIMEOUT_MS = 5_000
 
-# Detail rows straight from the message's JSON: SQLite reads it without Python's lock, so a busy Python thread beside it
-# does not slow it down.
-#
-# Ids with a NUL are left out by the JSON itself: `json_extract` would cut them off there.
-_INSERT_DEDUCTIONS = text(r"""
+# Buyers come in no order, so that a message's rows lie on thousands of pages of the unique index. With SQLite's 2 MiB
+# it would read and write each of them several times; and a statement over many rows keeps the pages that it changes
+# once more, to be able to undo it, by default in a file.
+WRITER_PRAGMAS = ("cache_size = -65536", "temp_store = MEMORY")
+
+# One statement for the rows of a message: SQLite reads JSON without Python's lock, so a busy Python thread beside it
+# does not slow it down, as it does `executemany`. Arrays, for it looks an object's fields up one by one.
+_INSERT_SALES = text("""
     INSERT INTO deductions
         (item_id, "partition", incarnation, seq, buyer_id, order_id, quantity, state, created_at)
-    SELECT :item_id, :partition, :incarnation, seq, buyer_id, order_id, quantity, :state, at
-    FROM (
-        SELECT json_extract(value, '$.seq') AS seq,
-               json_extract(value, '$.kind') AS kind,
-               coalesce(json_extract(value, '$.buyer_id'), '') AS buyer_id,
-               coalesce(json_extract(value, '$.order_id'), '') AS order_id,
-               json_extract(value, '$.quantity') AS quantity,
-               json_extract(value, '$.at') AS at
-        FROM json_each(:events)
-        WHERE instr(value, '\u0000') = 0
-    )
-    WHERE seq > :watermark AND kind = 'deducted'
-      AND quantity BETWEEN 1 AND 1000000000 AND at BETWEEN 0 AND 100000000000000
-      AND length(order_id) BETWEEN 1 AND 64 AND order_id NOT GLOB '*[^-A-Za-z0-9._:@+=]*'
-      AND length(buyer_id) <= 64 AND buyer_id NOT GLOB '*[^-A-Za-z0-9._:@+=]*'
-    ORDER BY seq
+    SELECT :item_id, :partition, :incarnation, json_extract(value, '$[0]'), json_extract(value, '$[1]'),
+           json_extract(value, '$[2]'), json_extract(value, '$[3]'), :state, json_extract(value, '$[4]')
+    FROM json_each(:rows)
+    WHERE true
     ON CONFLICT (item_id, buyer_id, order_id) DO NOTHING
 """)
 
@@ -85,7 +75,7 @@ class SqliteDialect:
     def writer(self) -> Engine:
         """One connection, whose transactions hold the write lock from their first moment."""
         engine = create_engine(self._url, pool_size=1, max_overflow=0)
-        _set_up(engine, "BEGIN IMMEDIATE")
+        _set_up(engine, "BEGIN IMMEDIATE", *WRITER_PRAGMAS)
         return engine
 
     def reader(self, connections: int) -> Engine:
@@ -97,7 +87,7 @@ class SqliteDialect:
     def migrator(self) -> Engine:
         """Connections without foreign keys: a table that others name may be made anew."""
         engine = create_engine(self._url, poolclass=NullPool)
-        _set_up(engine, "BEGIN IMMEDIATE", foreign_keys="OFF")
+        _set_up(engine, "BEGIN IMMEDIATE", "foreign_keys = OFF")
         return engine
 
     def check_server(self, connection: Connection) -> None:
@@ -120,9 +110,9 @@ class SqliteDialect:
             return Fault.AGAIN
         return Fault.UNUSABLE if code in _UNUSABLE else Fault.OTHER
 
-    def insert_deductions(self, connection: Connection, message: Message, watermark: int, new: Sequence[Event]) -> int:
-        """Insert them from the JSON of the message."""
-        return json_rows.insert_details(connection, _INSERT_DEDUCTIONS, message, watermark, bytes(message.events))
+    def insert_sales(self, connection: Connection, runs: Sequence[Run]) -> int:
+        """Insert them from JSON, a statement for each run."""
+        return sum(json_rows.insert_sales(connection, _INSERT_SALES, run) for run in runs)
 
     def grant(self, connection: Connection, grants: Sequence[GrantRow]) -> int:
         """Update from JSON."""
@@ -160,16 +150,16 @@ def _path(url: URL) -> Path:
     return path
 
 
-def _set_up(engine: Engine, begin: str, foreign_keys: str = "ON") -> None:
+def _set_up(engine: Engine, begin: str, *pragmas: str) -> None:
+    settings = (f"busy_timeout = {BUSY_TIMEOUT_MS}", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
+
     @event.listens_for(engine, "connect")
     def on_connect(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
         # The driver would begin transactions by its own rules, and late; `on_begin` does it instead.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute(f"PRAGMA foreign_keys = {foreign_keys}")
+        for setting in (*settings, *pragmas):
+            cursor.execute(f"PRAGMA {setting}")
         cursor.close()
 
     @event.listens_for(engine, "begin")
