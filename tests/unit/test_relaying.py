@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotsku.domain.events import Event, EventKind, PartitionRef, decode_message, encode_message
+from hotsku.domain.events import Event, EventKind, PartitionRef, decode_events, decode_message, encode_message
 from hotsku.domain.relaying import MAX_BYTES, MAX_EVENTS, Progress, cut_messages
 
 
@@ -33,12 +33,12 @@ _METADATA = ["", "{}", "é" * 128, "\x01" * 256, '"' * 256]
 @given(st.integers(0, 12_000), st.integers(1, 64), st.sampled_from(EventKind), st.sampled_from(_METADATA))
 def test_messages_are_whole_and_bounded(count: int, id_length: int, kind: EventKind, metadata: str) -> None:
     events = [_event(10**13 + n, id_length, kind, metadata) for n in range(count)]
-    runs = list(cut_messages(events))
-    assert [event for run in runs for event in run] == events
-    for run in runs:
-        message = decode_message(encode_message("l", "s", PartitionRef(1, 0), 1, run))
+    cut = list(cut_messages(events, lambda run: encode_message("l", "s", PartitionRef(1, 0), 1, run)))
+    assert [event for run, _ in cut for event in run] == events
+    for run, body in cut:
         assert 0 < len(run) <= MAX_EVENTS
-        assert len(bytes(message.events)) <= MAX_BYTES
+        assert len(body) <= MAX_BYTES
+        assert decode_events(decode_message(body)) == run
 
 
 def test_what_is_in_flight_lands_with_the_watermark() -> None:

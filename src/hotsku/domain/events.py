@@ -5,6 +5,7 @@ as it is. `crc32` is the CRC-32 of the words `ledger_id sku item_id partition in
 a space behind it, and exactly the bytes of `events`: a message that names another partition is as corrupt as any.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from zlib import crc32
 
@@ -64,6 +65,9 @@ class Event(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     cart: bool = False
 
 
+# Looked up once, as an enum finds its members slowly.
+_DEDUCTED = EventKind.DEDUCTED
+
 # The kind of a stream entry whose events each name their own.
 MIXED = "mixed"
 
@@ -87,21 +91,16 @@ class StreamEntry(Struct, frozen=True):
         if self.kind == MIXED:
             return self._mixed()
         values = _unpack(self.payload)
+        at = self.at
         if self.kind == EventKind.RETURNED:
-            return [Event(seq=self.last_seq, kind=EventKind.RETURNED, quantity=int(values[0]), at=self.at)]
-        first = self.last_seq - len(values) // 2 + 1
+            return [Event(seq=self.last_seq, kind=EventKind.RETURNED, quantity=int(values[0]), at=at)]
+        seq = self.last_seq - len(values) // 2
         events = []
-        for i in range(0, len(values), 2):
-            order_id, buyer_id = split_field(str(values[i]))
+        for field, quantity in zip(values[::2], values[1::2], strict=True):
+            seq += 1
+            order_id, buyer_id = split_field(str(field))
             events.append(
-                Event(
-                    seq=first + i // 2,
-                    kind=EventKind.DEDUCTED,
-                    quantity=int(values[i + 1]),
-                    at=self.at,
-                    order_id=order_id,
-                    buyer_id=buyer_id,
-                )
+                Event(seq=seq, kind=_DEDUCTED, quantity=int(quantity), at=at, order_id=order_id, buyer_id=buyer_id)
             )
         return events
 
@@ -161,7 +160,7 @@ _decode_message = msgspec.json.Decoder(Message).decode
 _decode_events = msgspec.json.Decoder(list[Event]).decode
 
 
-def encode_message(ledger_id: str, sku: str, ref: PartitionRef, incarnation: int, events: list[Event]) -> bytes:
+def encode_message(ledger_id: str, sku: str, ref: PartitionRef, incarnation: int, events: Sequence[Event]) -> bytes:
     """The message that carries `events`, which are consecutive and at least one."""
     message = Message(
         version=MESSAGE_VERSION,

@@ -1,46 +1,42 @@
 """One partition's way from its stream to the ledger: what was sent, what the ledger has, when to send again."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct, field
 
-from hotsku.domain.events import Event, EventKind, PartitionRef
+from hotsku.domain.events import Event, PartitionRef
 
 MAX_EVENTS = 5_000
 MAX_BYTES = 1 << 20
-
-# A plain event as JSON takes at most this, and its two ids.
-_EVENT_BYTES = 120
-# What others have besides; each character of metadata may become an escape sequence.
-_MORE_BYTES = 80
-_ESCAPE_BYTES = 6
 
 _MOST_IN_FLIGHT = 8
 _LONGEST_PATIENCE_MS = 30_000.0
 
 
-def cut_messages(events: Iterable[Event]) -> Iterator[list[Event]]:
-    """The events in runs of up to 5,000, or 1 MiB of JSON; none is empty."""
-    run: list[Event] = []
-    size = 0
-    for event in events:
-        more = _size(event)
-        if run and (len(run) == MAX_EVENTS or size + more > MAX_BYTES):
-            yield run
-            run, size = [], 0
-        run.append(event)
-        size += more
-    if run:
-        yield run
+def cut_messages(
+    events: Sequence[Event], encode: Callable[[Sequence[Event]], bytes]
+) -> Iterator[tuple[Sequence[Event], bytes]]:
+    """The events in runs of up to 5,000, each with its message of up to 1 MiB; none is empty.
+
+    Args:
+        encode: makes a message of events.
+    """
+    for start in range(0, len(events), MAX_EVENTS):
+        yield from _halved(events[start : start + MAX_EVENTS], encode)
 
 
-def _size(event: Event) -> int:
-    """At most so many bytes of JSON."""
-    size = _EVENT_BYTES + len(event.order_id) + len(event.buyer_id)
-    if event.kind is EventKind.DEDUCTED and not event.metadata:
-        return size
-    return size + _MORE_BYTES + len(event.payment_ref) + _ESCAPE_BYTES * len(event.metadata)
+def _halved(
+    run: Sequence[Event], encode: Callable[[Sequence[Event]], bytes]
+) -> Iterator[tuple[Sequence[Event], bytes]]:
+    """The run as one message, or halves of it as several. Nearly every run fits, so it is not measured before."""
+    body = encode(run)
+    if len(body) <= MAX_BYTES or len(run) == 1:
+        yield run, body
+        return
+    middle = len(run) // 2
+    yield from _halved(run[:middle], encode)
+    yield from _halved(run[middle:], encode)
 
 
 class Progress(Struct, kw_only=True, eq=False):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 
 import msgspec
 
@@ -119,7 +120,11 @@ class Publisher:
     async def _send(self, track: Progress, events: list[Event]) -> bool:
         """Returns whether all of it was sent."""
         sku = await self._sku(track.ref.item_id)
-        for run in cut_messages(events):
+
+        def encode(run: Sequence[Event]) -> bytes:
+            return encode_message(self._ledger.ledger_id, sku, track.ref, track.incarnation, run)
+
+        for run, body in cut_messages(events, encode):
             if not (track.may_send and self.has_room):
                 return False
             with self._spans.span(
@@ -131,7 +136,6 @@ class Publisher:
                 events=len(run),
                 seq=run[-1].seq,
             ):
-                body = encode_message(self._ledger.ledger_id, sku, track.ref, track.incarnation, run)
                 await self._broker.publish(track.ref, body)
             track.sent(run[-1].seq, self._clock.monotonic_ms())
             self._flying.add(track)
@@ -156,7 +160,10 @@ def _events_after(entries: list[StreamEntry], after: int) -> list[Event]:
         for entry in entries:
             if len(events) >= MAX_EVENTS:
                 break
-            events += [event for event in entry.events() if event.seq > after]
-        return [event for i, event in enumerate(events) if event.seq == events[0].seq + i]
+            more = [event for event in entry.events() if event.seq > after]
+            if events and more and more[0].seq != events[-1].seq + 1:
+                break
+            events += more
     except _UNREADABLE as error:
         raise EventsLost(f"the stream cannot be read after seq {after}: {error}") from error
+    return events
