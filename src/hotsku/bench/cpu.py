@@ -28,6 +28,26 @@ class CpuMeter:
         return [sum(map(_seconds, group)) for group in self._groups]
 
 
+class WorkerMeter:
+    """Counts the CPU seconds of a worker process from `start` on. They count as the client's."""
+
+    def __init__(self, worker: int) -> None:
+        """
+        Args:
+            worker: its process id.
+        """
+        self._worker = psutil.Process(worker)
+        self._start = 0.0
+
+    def start(self) -> None:
+        """Count from now on."""
+        self._start = _seconds(self._worker)
+
+    def stop(self, measured: Measured) -> Measured:
+        """The same measurement with the CPU seconds that went by."""
+        return replace(measured, client_cpu_s=_seconds(self._worker) - self._start)
+
+
 def _seconds(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
