@@ -9,6 +9,7 @@ import pytest
 from hotsku.bench.callers import percentile
 from hotsku.bench.charts import render
 from hotsku.bench.report import Chart, Figure, Measured, Row, ratio
+from hotsku.bench.sections.drain import judge
 from hotsku.bench.sections.open_loop import histogram
 from hotsku.cli.main import run
 
@@ -92,6 +93,21 @@ def test_masters_are_measured_apart_from_replicas(capsys: pytest.CaptureFixture[
     stalls = [value for name, value in figures.items() if "did not sell" in name]
     assert len(stalls) == 1
     assert stalls[0] > 0
+
+
+def test_a_drain_is_judged_by_the_bulk_insert_and_its_fall() -> None:
+    sizes = [0, 10, 100]
+    worker, plain = dict(zip(sizes, (60, 50, 40), strict=True)), dict(zip(sizes, (100, 90, 81), strict=True))
+    per_s = {("worker", size): worker[size] / 1.0 for size in sizes}
+    per_s |= {("bulk insert", size): plain[size] / 1.0 for size in sizes}
+    figures = {figure.name: figure for figure in judge("sqlite", sizes, per_s)}
+    assert len(figures) == 9
+    halves = [figures[f"worker to bulk insert, sqlite, table of {size}"] for size in sizes]
+    assert [half.met for half in halves] == [True, True, False]
+    fall = "what the worker keeps to what the bulk insert keeps, sqlite"
+    assert figures[f"{fall}, 0 to 10 rows"].met is None
+    assert figures[f"{fall}, 10 to 100 rows"].value == pytest.approx(0.8 / 0.9)
+    assert figures[f"{fall}, 10 to 100 rows"].met is False
 
 
 @pytest.mark.parametrize("arguments", [["bench", "no-such-section"], ["bench", "--rounds", "0"]])

@@ -58,6 +58,7 @@ async def measure(plan: Plan, folder: Path) -> Section:
         f"a bulk insert (executemany; PostgreSQL: COPY; MariaDB: LOAD DATA LOCAL) commits every {_ROWS_A_TRANSACTION:,}"
         " rows, as the worker does, and moves no figures; CPU is that of the worker, or of the bulk insert's client"
     )
+    section.notes.append(f"rounds: {_rounds(plan)}")
     return section
 
 
@@ -84,12 +85,12 @@ async def _measure_on(plan: Plan, section: Section, database: str, place: _Place
     rows = {
         (side, size): Row(name=f"{side}, {database}, table of {size:,}") for size in sizes for side in (_WORKER, _PLAIN)
     }
-    for number in range(max(1, plan.rounds // _ROUNDS_SHARE)):
+    for number in range(_rounds(plan)):
         plan.say(f"round {number + 1}: {database}")
         for (side, size), measured in await _round(plan, place, sizes, plain_first=number % 2 == 1):
             rows[side, size].rounds = [*rows[side, size].rounds, measured]
     section.rows += [row.summed_up() for row in rows.values()]
-    section.figures += _judge(database, sizes, {key: row.accepted_per_s for key, row in rows.items()})
+    section.figures += judge(database, sizes, {key: row.accepted_per_s for key, row in rows.items()})
 
 
 _Found = list[tuple[tuple[str, int], Measured]]
@@ -173,6 +174,10 @@ class _Table:
             return meter.stop(Measured(seconds=seconds, accepted=len(rows)))
 
 
+def _rounds(plan: Plan) -> int:
+    return max(1, plan.rounds // _ROUNDS_SHARE)
+
+
 async def _why_silent(url: str) -> str | None:
     if not url:
         return None
@@ -183,7 +188,7 @@ async def _why_silent(url: str) -> str | None:
         return f"left out, it does not answer ({' '.join(str(error).split())})"
 
 
-def _judge(database: str, sizes: list[int], per_s: dict[tuple[str, int], float]) -> Iterator[Figure]:
+def judge(database: str, sizes: list[int], per_s: dict[tuple[str, int], float]) -> Iterator[Figure]:
     """The worker against the bulk insert at every size, and what a larger table leaves of each."""
     for size in sizes:
         name = f"worker to bulk insert, {database}, table of {size:,}"
