@@ -194,7 +194,7 @@ async def test_messages_that_come_while_the_ledger_is_busy_share_a_transaction(s
         await until(lambda: groups != [])
     await until(lambda: applier.counts == {"applied": 20})
     assert len(groups) < 20
-    assert heard[-1] == (PartitionRef(item.id, 0), 1, 20)
+    await until(lambda: heard[-1:] == [(PartitionRef(item.id, 0), 1, 20)])
     with _locked(tmp_path):
         groups.clear()
         await _publish(

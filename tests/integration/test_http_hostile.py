@@ -131,7 +131,7 @@ def test_ten_megabytes_are_refused_unread(raw: Raw, http: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [tuple(f"x-{n}: y" for n in range(200)), ("x-long: " + "y" * 300_000,)],
+    [tuple(f"x-{n}: y" for n in range(200)), ("x-long: " + "y" * 300_000,), ("x-long: " + "y" * 70_000,)],
 )
 def test_a_head_beyond_all_measure(raw: Raw, headers: tuple[str, ...]) -> None:
     with suppress(ConnectionError):  # it may be ended while we still send
@@ -258,6 +258,36 @@ def test_a_body_that_waits_to_be_asked_for(raw: Raw) -> None:
     assert raw.socket.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
     raw.send(body)
     assert raw.answer().status == 201
+
+
+# Java's own HTTP client offers this with every request of plain HTTP; curl does with --http2.
+_OFFER = (
+    "connection: Upgrade, HTTP2-Settings",
+    "upgrade: h2c",
+    "http2-settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+)
+
+
+def test_an_offer_of_another_protocol_takes_nothing_from_a_request(raw: Raw, http: httpx.Client) -> None:
+    assert http.post("/v1/items/a/deductions", json={"order_id": "offered", "quantity": 5}).status_code == 201
+    raw.send(post("/v1/items/a/orders/offered/refund", '{"quantity": 1}', *_OFFER))
+    assert raw.answer().json["refunded"] == 1
+    raw.send(order("a", '{"order_id":"offer-1"}', *_OFFER) + order("a", '{"order_id":"offer-2"}', *_OFFER))
+    assert [raw.answer().json["order_id"] for _ in range(2)] == ["offer-1", "offer-2"]
+
+
+def test_an_offer_that_comes_in_pieces_and_is_followed_by_more(raw: Raw) -> None:
+    request = order("a", '{"order_id":"offer-3"}', *_OFFER)
+    head, _, body = request.partition(b"\r\n\r\n")
+    for piece in (head[:40], head[40:] + b"\r\n\r\n", body[:5], body[5:] + order("a", '{"order_id":"offer-4"}')):
+        raw.send(piece)
+    assert [raw.answer().json["order_id"] for _ in range(2)] == ["offer-3", "offer-4"]
+
+
+def test_two_idempotency_keys_are_none(raw: Raw) -> None:
+    raw.send(order("a", "{}", "idempotency-key: key-1", "idempotency-key: key-2"))
+    answer = raw.answer()
+    assert (answer.status, answer.json["field"]) == (400, "order_id")
 
 
 # --- more than there is room for ---

@@ -69,8 +69,13 @@ class Head(Struct, frozen=True, gc=False):
 
 
 def read_head(client: str, headers: RawHeaders) -> Head:
-    """The head of a request whose header names are in lower case."""
-    return Head(client, {name: value for name, value in headers if name in _WANTED})
+    """The head of a request whose header names are in lower case. A header that comes twice is one list (RFC 9110, 5.3),
+    which no order's id and no key can be."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in _WANTED:
+            found[name] = b"%b, %b" % (found[name], value) if name in found else value
+    return Head(client, found)
 
 
 # The paths of the fast routes, of ids that need no decoding.

@@ -7,6 +7,7 @@ requests. A sale is when somebody tries that.
 import asyncio
 from typing import Any, cast
 
+import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -52,6 +53,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self._refusal: Answer | None = None
         self._running: RequestResponseCycle | FastCall | None = None
         self._host = ""
+        self._chunk_size = 0
+        self._offer = b""  # the head, without the offer, of a request that offers another protocol
         # Whether the parser is between two requests; and what it is being fed, if it was then, and no answer was due.
         self._between = True
         self._segment = b""
@@ -98,14 +101,33 @@ class GatewayProtocol(HttpToolsProtocol):
             if self._is_known(data):
                 return
             self._segment = data
+        self._chunk_size = len(data)
         if self._in_head:
             self._head_size += len(data)
             if self._head_size > MAX_HEAD:
                 self._serving.drop("head too large")
                 self._give_up(problem(431, "too_large", f"head must be at most {MAX_HEAD} bytes", field="headers"))
                 return
-        super().data_received(data)
+        self._feed(data)
         self._segment = b""
+
+    def _feed(self, data: bytes) -> None:
+        """Have the parser read on."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._declined(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _declined(self, rest: bytes) -> None:
+        """Serve a request that offers another protocol as if it did not (RFC 9110, 7.8). The parser has stopped behind
+        its head, and taken it for all of it: another reads the head without the offer, and the body."""
+        offer, self._offer = self._offer, b""
+        if offer:
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+            self._feed(offer + rest)
 
     def _is_known(self, segment: bytes) -> bool:
         """Take a request whose head the parser has read before."""
@@ -179,10 +201,16 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        # What comes in one piece is not counted as it comes.
+        if self._chunk_size > MAX_HEAD and sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
+            self._refuse(problem(431, "too_large", f"head must be at most {MAX_HEAD} bytes", field="headers"))
         if len(self.headers) > MAX_HEADERS:
             self._refuse(problem(431, "too_large", f"there must be at most {MAX_HEADERS} headers", field="headers"))
         if len(self.pipeline) >= MAX_PIPELINED:
             self._refuse(problem(400, "invalid_request", f"at most {MAX_PIPELINED} requests may be pipelined"))
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._offer = self._head_without_offer()
+            return
         way = fast_way(self.url)
         if way is not None and self._is_usual():
             head = read_head(self._host, self.headers)
@@ -193,6 +221,12 @@ class GatewayProtocol(HttpToolsProtocol):
                 self.cycle = cast("Any", self._running)
                 return
         self._go_the_usual_way()
+
+    def _head_without_offer(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
     def _go_the_usual_way(self) -> None:
         """Let uvicorn and the gateway have the request."""
@@ -212,6 +246,8 @@ class GatewayProtocol(HttpToolsProtocol):
                 self._leave_fast_lane(cycle, complete=False)
 
     def on_message_complete(self) -> None:
+        if self._offer:
+            return
         self._between = not self.parser.should_upgrade()
         call = self._last()
         if not isinstance(call, FastCall):
