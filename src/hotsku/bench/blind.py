@@ -36,7 +36,8 @@ def blind_side(plan: Plan, shop: Shop, *, batch: int, partitions: int, orders: i
         async def send(ref: PartitionRef, queue: "deque[bytes]") -> None:
             nonlocal accepted
             while queue:
-                accepted += (await _decided(shard, ref, queue.popleft())).codes.count("A")
+                reply = await _decided(shard, ref, queue.popleft())
+                accepted += reply.codes.count("A")
 
         async def selling() -> Measured:
             start_ms = plan.clock.monotonic_ms()
