@@ -69,8 +69,8 @@ class Head(Struct, frozen=True, gc=False):
 
 
 def read_head(client: str, headers: RawHeaders) -> Head:
-    """The head of a request whose header names are in lower case. A header that comes twice is one list (RFC 9110, 5.3),
-    which no order's id and no key can be."""
+    """The head of a request whose header names are in lower case. A header that comes twice is one list (RFC 9110,
+    5.3), which no order's id and no key can be."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
         if name in _WANTED:

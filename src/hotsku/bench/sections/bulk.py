@@ -57,23 +57,8 @@ def bulk_side(plan: Plan, shop: Shop, orders: int, *, items: int, partitions: in
 
     async def side() -> Measured:
         skus = [await new_item(shop, partitions) for _ in range(items)]
-        calls = [_orders(start) for start in range(0, orders, ORDERS_A_CALL)]
-        queue = list(enumerate(calls))
-        accepted = 0
-
-        async def caller() -> None:
-            nonlocal accepted
-            while queue:
-                number, call = queue.pop()
-                answers = await shop.stock.deduct_many(skus[number % items], call)
-                accepted += sum(isinstance(answer, Deduction) and answer.outcome == "accepted" for answer in answers)
-
-        async def selling() -> Measured:
-            start_ms = plan.clock.monotonic_ms()
-            await asyncio.gather(*(caller() for _ in range(_CALLERS)))
-            return Measured(seconds=(plan.clock.monotonic_ms() - start_ms) / 1000, accepted=accepted)
-
-        measured = await shop.measured(selling())
+        calls = [orders_from(start) for start in range(0, orders, ORDERS_A_CALL)]
+        measured = await shop.measured(sell_in_calls(plan, shop, skus, calls))
         for sku in skus:
             await shop.forget(sku)
         return measured
@@ -81,5 +66,23 @@ def bulk_side(plan: Plan, shop: Shop, orders: int, *, items: int, partitions: in
     return side
 
 
-def _orders(start: int) -> Sequence[Order]:
+async def sell_in_calls(plan: Plan, shop: Shop, skus: Sequence[str], calls: Sequence[Sequence[Order]]) -> Measured:
+    """Make the calls by 16 callers; the items take turns."""
+    queue = list(enumerate(calls))
+    accepted = 0
+
+    async def caller() -> None:
+        nonlocal accepted
+        while queue:
+            number, call = queue.pop()
+            answers = await shop.stock.deduct_many(skus[number % len(skus)], call)
+            accepted += sum(isinstance(answer, Deduction) and answer.outcome == "accepted" for answer in answers)
+
+    start_ms = plan.clock.monotonic_ms()
+    await asyncio.gather(*(caller() for _ in range(_CALLERS)))
+    return Measured(seconds=(plan.clock.monotonic_ms() - start_ms) / 1000, accepted=accepted)
+
+
+def orders_from(start: int) -> Sequence[Order]:
+    """The orders of one call: new ones, of new buyers."""
     return [Order(f"o{number:011d}", 1, f"b{number:011d}") for number in range(start, start + ORDERS_A_CALL)]

@@ -1,11 +1,14 @@
 """CPU seconds a million deductions, as partitions and items grow."""
 
 import random
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from hotsku.bench.callers import closed_loop
-from hotsku.bench.report import Chart, Figure, Measured, Row, Section
+from hotsku.bench.report import Chart, Figure, Measured, Section
 from hotsku.bench.rounds import Plan, Side, alternate
+from hotsku.bench.sections.bulk import ORDERS_A_CALL, orders_from, sell_in_calls
 from hotsku.bench.selling import new_item, single_call, single_side
 from hotsku.bench.servers import Shop, open_shop
 
@@ -13,27 +16,47 @@ NAME = "growth"
 CALLERS = 512
 PARTITIONS = (1, 8, 64)
 ITEMS = (1, 100, 1000)
+_EACH = 64  # callers a partition, where they grow along
+_EACH_ITEM = 16
 _FLAT = 1.2
 _ITEM_TOTAL = 10_000_000
 _ZIPF = "1,000 items of 1 partition, Zipf"
 _DRAWS = 10_007
+_MOST_PER_S = 1_000_000  # more than any machine answers
 
 
 async def measure(plan: Plan, folder: Path) -> Section:
-    """512 callers throughout. The items, of one partition each, are bought in turns: every one is as hot; and once more
-    hot and cold mixed, as in a shop."""
+    """The same callers over more and more partitions and items (of one partition each, bought in turns: every one is as
+    hot; and once hot and cold mixed, as in a shop); then callers that grow along; then calls of 1,000 orders.
+    """
     async with open_shop(plan.settings, folder) as shop:
-        sides: dict[str, Side] = {_partitions(count): single_side(plan, shop, CALLERS, count) for count in PARTITIONS}
+        spread: dict[str, Side] = {_partitions(count): single_side(plan, shop, CALLERS, count) for count in PARTITIONS}
+        along = {
+            f"{_partitions(count)}, {_EACH * count:,} callers": single_side(plan, shop, _EACH * count, count)
+            for count in PARTITIONS
+        }
         plan.say(f"creating {ITEMS[-1]} items")
-        skus = [await new_item(shop, 1, _ITEM_TOTAL) for _ in range(ITEMS[-1])]
-        sides |= {_items(count): _items_side(plan, shop, skus[:count], number) for number, count in enumerate(ITEMS)}
-        sides[_ZIPF] = _items_side(plan, shop, _zipf(skus), len(ITEMS))
-        rows = await alternate(plan, sides)
+        sold = _Sold([await new_item(shop, 1, _ITEM_TOTAL) for _ in range(ITEMS[-1])])
+        lukewarm = {_items(count): _singles(plan, shop, sold.first(count), CALLERS) for count in ITEMS}
+        zipf = {_ZIPF: _singles(plan, shop, sold.mixed(), CALLERS)}
+        many = {
+            f"{_items(count)}, {_EACH_ITEM * count:,} callers": _singles(
+                plan, shop, sold.first(count), _EACH_ITEM * count
+            )
+            for count in ITEMS
+        }
+        bulk = {f"{_items(count)}, deduct_many": _calls(plan, shop, sold.first(count)) for count in ITEMS}
+        groups = [spread, lukewarm, zipf, along, many, bulk]
+        rows = await alternate(plan, {name: side for group in groups for name, side in group.items()})
     section = Section(name=NAME, title="Growth: CPU seconds of client and server a million deductions", rows=rows)
     section.figures = [
-        _flat("64 partitions to the cheapest", rows[: len(PARTITIONS)]),
-        _flat("1,000 items to the cheapest", rows[len(PARTITIONS) : -1]),
+        _flat("64 partitions to the cheapest, the same callers", section, spread),
+        _flat("1,000 items to the cheapest, the same callers", section, lukewarm),
+        _flat(f"64 partitions to the cheapest, {_EACH} callers each", section, along),
+        _flat(f"1,000 items to the cheapest, {_EACH_ITEM} callers each", section, many),
+        _flat("1,000 items to the cheapest, deduct_many", section, bulk),
     ]
+    section.notes.append(f"{CALLERS} callers where a row does not say otherwise; deduct_many has 1,000 orders a call")
     section.charts = [
         Chart(
             title="CPU seconds a million deductions",
@@ -44,6 +67,34 @@ async def measure(plan: Plan, folder: Path) -> Section:
     return section
 
 
+class _Sold:
+    """Items that several sides sell: no order's number comes twice."""
+
+    def __init__(self, skus: list[str]) -> None:
+        self._skus = skus
+        self._next = 0
+
+    def first(self, count: int) -> "_Shelf":
+        return _Shelf(self, self._skus[:count])
+
+    def mixed(self) -> "_Shelf":
+        """Items as buyers draw them: the second is bought half as often as the first, the third a third as often."""
+        weights = [1 / rank for rank in range(1, len(self._skus) + 1)]
+        return _Shelf(self, random.Random(_DRAWS).choices(self._skus, weights=weights, k=_DRAWS))
+
+    def numbers(self, count: int) -> int:
+        """The first of so many numbers that nobody had."""
+        first, self._next = self._next, self._next + count
+        return first
+
+
+class _Shelf(NamedTuple):
+    """What a side sells, in turns."""
+
+    sold: _Sold
+    skus: list[str]
+
+
 def _partitions(count: int) -> str:
     return f"1 item of {count} partition{'s' if count > 1 else ''}"
 
@@ -52,24 +103,28 @@ def _items(count: int) -> str:
     return f"{count:,} item{'s' if count > 1 else ''} of 1 partition, in turns"
 
 
-def _flat(name: str, rows: list[Row]) -> Figure:
+def _flat(name: str, section: Section, sides: Iterable[str]) -> Figure:
+    rows = [section.row(side) for side in sides]
     cheapest = min(row.cpu_per_million for row in rows)
     return Figure(name=name, value=rows[-1].cpu_per_million / cheapest, unit="times", most=_FLAT)
 
 
-def _zipf(skus: list[str]) -> list[str]:
-    """Items as buyers draw them: the second is bought half as often as the first, the third a third as often."""
-    return random.Random(_DRAWS).choices(skus, weights=[1 / rank for rank in range(1, len(skus) + 1)], k=_DRAWS)
-
-
-def _items_side(plan: Plan, shop: Shop, skus: list[str], number: int) -> Side:
-    first = number * 1_000_000_000  # the sides share items, and must not repeat each other's orders
+def _singles(plan: Plan, shop: Shop, shelf: _Shelf, callers: int) -> Side:
+    most = int(plan.seconds * _MOST_PER_S) + callers
 
     async def side() -> Measured:
-        nonlocal first
-        selling = closed_loop(plan.clock, single_call(shop.stock, skus), CALLERS, plan.seconds, first)
-        measured = await shop.measured(selling)
-        first += measured.answers
-        return measured
+        call, first = single_call(shop.stock, shelf.skus), shelf.sold.numbers(most)
+        return await shop.measured(closed_loop(plan.clock, call, callers, plan.seconds, first))
+
+    return side
+
+
+def _calls(plan: Plan, shop: Shop, shelf: _Shelf) -> Side:
+    calls = 100 if plan.quick else 400
+
+    async def side() -> Measured:
+        first = shelf.sold.numbers(calls * ORDERS_A_CALL)
+        orders = [orders_from(first + number * ORDERS_A_CALL) for number in range(calls)]
+        return await shop.measured(sell_in_calls(plan, shop, shelf.skus, orders))
 
     return side
