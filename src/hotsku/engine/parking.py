@@ -9,30 +9,34 @@ from hotsku.ports import Ask
 
 
 class Parking:
-    """The parked orders of one partition."""
+    """The parked orders of one partition.
+
+    Attributes:
+        waiting: they, for whoever only asks whether there are any: a thousand partitions are asked that all the time.
+    """
 
     def __init__(self) -> None:
-        self._waiting: deque[Request] = deque()
+        self.waiting: deque[Request] = deque()
         self._units = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
 
     def park(self, request: Request) -> None:
         """Put an order at the end."""
-        self._waiting.append(request)
+        self.waiting.append(request)
         self._units += request.quantity
 
     def take(self, most: int) -> list[Request]:
         """Take the first orders out, to try them again. Those whose caller has gone go: their stock is for others."""
         self._take_where(lambda r: r.abandoned)
-        batch = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        batch = [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
         self._units -= sum(request.quantity for request in batch)
         return batch
 
     def put_back(self, requests: list[Request]) -> None:
         """Put orders that `take` gave back to the front, in their order."""
-        self._waiting.extendleft(reversed(requests))
+        self.waiting.extendleft(reversed(requests))
         self._units += sum(request.quantity for request in requests)
 
     def ask(self, ref: PartitionRef, incarnation: int, left: int, number: int, now_ms: float) -> Ask | None:
@@ -41,13 +45,13 @@ class Parking:
         Args:
             number: of the `Needs` that will carry the ask; it is noted on the orders that no earlier one carried.
         """
-        if not self._waiting:
+        if not self.waiting:
             return None
-        for request in reversed(self._waiting):  # those that came since the last ask are at the end
+        for request in reversed(self.waiting):  # those that came since the last ask are at the end
             if request.told_no:
                 break
             request.told_no = number
-        head = self._waiting[0]
+        head = self.waiting[0]
         smallest = max(1, head.quantity - left)
         return Ask(
             ref=ref,
@@ -69,8 +73,8 @@ class Parking:
         return self._take_where(lambda r: r.since_ms < than_ms)
 
     def _take_where(self, chosen: Callable[[Request], bool]) -> list[Request]:
-        taken = [request for request in self._waiting if chosen(request)]
+        taken = [request for request in self.waiting if chosen(request)]
         if taken:
-            self._waiting = deque(request for request in self._waiting if not chosen(request))
+            self.waiting = deque(request for request in self.waiting if not chosen(request))
             self._units -= sum(request.quantity for request in taken)
         return taken

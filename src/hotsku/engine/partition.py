@@ -101,10 +101,11 @@ class PartitionPath(BatchPath[OrderBatch, BatchReply, Request]):
 
         Call it often.
         """
+        if not self._fresh and not self._parking.waiting:
+            return
         now_ms = self._clock.monotonic_ms()
-        if self._fresh or self._parking:
-            self._expire(now_ms - self._timing.patience_ms)
-        if self._parking and now_ms - self._tried_ms >= self._timing.retry_ms:
+        self._expire(now_ms - self._timing.patience_ms)
+        if self._parking.waiting and now_ms - self._tried_ms >= self._timing.retry_ms:
             self.retry_parked()
 
     def _expire(self, before_ms: float) -> None:
@@ -119,16 +120,16 @@ class PartitionPath(BatchPath[OrderBatch, BatchReply, Request]):
     # --- the way of a batch ---
 
     def _waits(self) -> bool:
-        return bool(self._fresh or (self._retry_parked and self._parking))
+        return bool(self._fresh or (self._retry_parked and self._parking.waiting))
 
     def _take(self) -> list[Request]:
-        self._parked = bool(self._retry_parked and self._parking)
+        self._parked = bool(self._retry_parked and self._parking.waiting)
         if self._parked:
             self._retry_parked = False
             self._tried_ms = self._clock.monotonic_ms()
             self._to_take = True
             return self._parking.take(MAX_BATCH)
-        self._to_take = not self._parking
+        self._to_take = not self._parking.waiting
         if len(self._fresh) <= MAX_BATCH:
             requests, self._fresh = self._fresh, []
         else:
@@ -174,7 +175,7 @@ class PartitionPath(BatchPath[OrderBatch, BatchReply, Request]):
                     dry.append(request)
                 else:
                     self._say_no(request, code)
-        if dry or self._parked or self._parking:
+        if dry or self._parked or self._parking.waiting:
             self._park(dry, parked=self._parked)
 
     def _repeat(self, request: Request, record: OrderRecord, now_ms: int) -> None:

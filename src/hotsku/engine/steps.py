@@ -77,6 +77,8 @@ class StepPath(BatchPath[StepBatch, StepReply, StepRequest]):
     def tick(self) -> None:
         """Fail the requests that have waited longer than their patience, and try those again whose order was not on
         the shard yet. Call it often."""
+        if not (self._fresh or self._early or self._missing):
+            return
         self._fresh += self._early
         self._early = []
         self._fresh = self._patient(self._fresh)
