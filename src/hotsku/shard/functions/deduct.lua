@@ -91,6 +91,19 @@ local function refuse_all(p, now)
   return nil
 end
 
+-- A whole number in words, for numbers that come one after the other. Lua puts a number into words as a floating point
+-- one, which took a tenth of the loop's time.
+local TWO_DIGITS, hundreds, hundreds_text = {}, -1, nil
+for i = 0, 99 do TWO_DIGITS[i] = (i < 10 and '0' or '') .. i end
+
+local function decimal(number)
+  local rest = number % 100
+  local above = (number - rest) / 100
+  if above == 0 then return tostring(number) end
+  if above ~= hundreds then hundreds, hundreds_text = above, tostring(above) end
+  return hundreds_text .. TWO_DIGITS[rest]
+end
+
 -- Decides one batch of those that `read_batches` gives; `time` is the server's clock.
 local function deduct_batch(batch, time, deadline, copied)
   local keys, fields, whats = batch.keys, batch.fields, batch.whats
@@ -159,7 +172,7 @@ local function deduct_batch(batch, time, deadline, copied)
           before = 'd:' .. quantity .. ':' .. p.incarnation .. ':'
           before_seq[quantity] = before
         end
-        record = before .. seq .. after_seq
+        record = before .. decimal(seq) .. after_seq
       end
       fresh[field] = record
       written[accepted - 1], written[accepted] = field, record
