@@ -94,7 +94,9 @@ class Schedule:
     # --- the servers ---
 
     def _living(self) -> list[ClusterNode]:
-        return [node for node in self._cluster.nodes if not node.dead() and node not in self._cluster._paused]
+        """Those that run; one that is just being started does not yet."""
+        running = [node for node in self._cluster.nodes if node.pid is not None and not node.dead()]
+        return [node for node in running if node not in self._cluster._paused]
 
     def _a_node(self) -> ClusterNode | None:
         """One that may fail now: a majority of the nodes goes on."""
