@@ -191,6 +191,13 @@ def test_events_that_are_not_numbered_one_by_one_are_corrupt(seqs: list[int]) ->
         decode_events(message)
 
 
+def test_a_message_may_claim_any_number_of_events() -> None:
+    """Without the memory that so many would take."""
+    message = msgspec.structs.replace(decode_message(encoded([sold(1)])), last_seq=2**62)
+    with pytest.raises(CorruptMessage, match="numbered"):
+        decode_events(message)
+
+
 EVENT = '{"seq":1,"kind":"%s","quantity":1,"at":1,"order_id":"%s"}'
 NO_EVENTS = [b"", b"{}", b"[1]", b'[{"seq":1}]', f"[{EVENT % ('gone', '')}]".encode()]
 

@@ -55,6 +55,10 @@ def test_one_that_is_something_else_makes_the_message_another(event: Event) -> N
     assert sales_alone(_message(sale(1), event)) is None
 
 
+def test_a_message_may_claim_any_number_of_sales() -> None:
+    assert sales_alone(msgspec.structs.replace(_message(*sales(1, 2)), last_seq=2**62)) is None
+
+
 def test_what_is_no_event_is_no_sale() -> None:
     good = _message(*sales(1, 2))
     for events in (

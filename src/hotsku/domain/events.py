@@ -204,9 +204,16 @@ def decode_events(message: Message) -> list[Event]:
         events = _decode_events(message.events)
     except _UNREADABLE as error:
         raise CorruptMessage(str(error)) from error
-    if [event.seq for event in events] != list(range(message.first_seq, message.last_seq + 1)):
+    if not are_numbered(message, [event.seq for event in events]):
         raise CorruptMessage("the events are not numbered from first_seq to last_seq")
     return events
+
+
+def are_numbered(message: Message, seqs: Sequence[int]) -> bool:
+    """Whether these are the message's numbers, from `first_seq` to `last_seq`, which may be anything."""
+    if len(seqs) != message.last_seq - message.first_seq + 1:  # a range of all numbers would fill the memory
+        return False
+    return list(seqs) == list(range(message.first_seq, message.last_seq + 1))
 
 
 def _checksum(message: Message) -> int:

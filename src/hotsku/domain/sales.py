@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from hotsku.domain.events import Event, EventKind, Message
+from hotsku.domain.events import Event, EventKind, Message, are_numbered
 from hotsku.domain.identity import MAX_ID_LENGTH, MAX_QUANTITY
 from hotsku.domain.validity import MAX_TIME_MS, fault
 
@@ -38,8 +38,7 @@ def sales_alone(message: Message) -> list[Sale] | None:
         sales = _decode(message.events)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    numbered = [sale.seq for sale in sales] == list(range(message.first_seq, message.last_seq + 1))
-    return sales if numbered and _well_spelt(sales) else None
+    return sales if are_numbered(message, [sale.seq for sale in sales]) and _well_spelt(sales) else None
 
 
 def sales_among(events: Iterable[Event]) -> tuple[list[Sale], list[Event]]:
