@@ -158,3 +158,17 @@ async def test_a_call_that_breaks_off_makes_room_for_others() -> None:
     await turns_of_the_loop()
     await server.want(2)
     assert server.sent == [[1], [2]]
+
+
+async def test_a_partition_hears_whatever_becomes_of_its_call() -> None:
+    """One that never heard would never send again, and its callers would wait for ever."""
+    server = Server()
+    partitions = await server.want(0, 1, 2)
+    await server.answer([reply()])  # to two
+    _, _, future = server.under_way.pop(0)
+    future.set_exception(ValueError("no reply at all"))
+    await turns_of_the_loop()
+    heard = [partition.heard for partition in partitions]
+    assert [[isinstance(each, Lost) and each.sent for each in told] for told in heard] == [[True]] * 3
+    await server.want(3)
+    assert server.sent == [[3]]

@@ -106,14 +106,16 @@ class BatchPath(ABC, Generic[W, R, Q]):
             self._calls_of(self.ref).spawn(self._look_closer(answer, deadline_ms))
 
     def _hand_out(self, reply: R) -> None:
-        batch = self._batch
         try:
-            self._decided(batch, reply)
-        except Exception as error:  # a bug: it must not silence the batches that came along
-            _log.error("this is a bug in hotsku", exc_info=error)
-            for request in batch:
-                request.fail(OutcomeUnknown("the answer could not be read; send the same order again"))
+            self._decided(self._batch, reply)
+        except Exception as error:  # it must not silence the batches that came along
+            self._own_up(error)
         self._go_on()
+
+    def _own_up(self, bug: Exception) -> None:
+        _log.error("this is a bug in hotsku", exc_info=bug)
+        for request in self._batch:
+            request.fail(OutcomeUnknown("the answer could not be read; send the same order again"))
 
     def _go_on(self) -> None:
         self._batch = []
@@ -133,6 +135,10 @@ class BatchPath(ABC, Generic[W, R, Q]):
         except HotSKUError as error:
             for request in self._batch:
                 self._give_up(request, error)
+            self._go_on()
+            return
+        except Exception as error:  # else nothing would ever be sent to this partition again
+            self._own_up(error)
             self._go_on()
             return
         else:

@@ -15,12 +15,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from hotsku.engine.shard_clock import ShardClock
-from hotsku.ports import BatchReply, Late, OrderBatch, Refusal, StepBatch, StepReply
+from hotsku.log import get_logger
+from hotsku.ports import BatchReply, Late, Lost, OrderBatch, Refusal, StepBatch, StepReply
 
 _UNDER_WAY = 2
 # A call ends when it has so many orders: it holds the server up, and those behind it. A partition counts as some more.
 _MOST_ORDERS = 1000
 _PARTITION = 8
+
+_log = get_logger("engine")
 
 W = TypeVar("W", bound=OrderBatch | StepBatch)
 R = TypeVar("R", bound=BatchReply | StepReply)
@@ -110,7 +113,7 @@ class Calls(Generic[W, R]):
     async def _send(self, senders: list[Sender[W, R]], batches: list[W]) -> None:
         deadline_ms = self._clock.in_ms(self._deadline_ms)
         try:
-            answers = await self._call(deadline_ms, batches)
+            answers = await self._answers(deadline_ms, batches)
             self._observe(answers)
             for sender, answer in zip(senders, answers, strict=True):
                 sender.hear(answer, deadline_ms)
@@ -118,6 +121,17 @@ class Calls(Generic[W, R]):
             self._under_way -= 1
             self._departed -= len(senders)
             self._open_soon()
+
+    async def _answers(self, deadline_ms: int, batches: list[W]) -> list[R | Refusal]:
+        """One for each batch, whatever happens: a partition that never heard would never send again."""
+        try:
+            answers = await self._call(deadline_ms, batches)
+            if len(answers) == len(batches):
+                return answers
+            raise ValueError(f"{len(answers)} answers to {len(batches)} batches")
+        except Exception as error:  # a bug: what the call did is unknown
+            _log.error("this is a bug in hotsku", exc_info=error)
+            return [Lost("the shard's reply could not be read", sent=True)] * len(batches)
 
     def _observe(self, answers: Sequence[R | Refusal]) -> None:
         for answer in answers:
