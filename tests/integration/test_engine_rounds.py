@@ -90,3 +90,14 @@ async def test_closing_waits_for_both_rounds(bench: Bench, proxy: Proxy) -> None
     assert [answer.done() for answer in buying] == [True, True]
     assert outcomes(await asyncio.gather(*buying)) == {"accepted": 2}
     await bench.settled("sku", 2)
+
+
+async def test_a_server_that_is_away_is_asked_once_whatever_it_has(bench: Bench, proxy: Proxy) -> None:
+    """Who opens an item would wait as often for it to answer."""
+    await bench.workers()
+    await (await bench.engine()).create_item("sku", 100, partitions=8)
+    engine = await bench.engine(via=bench.server.socket.with_name("r"))
+    proxy.about = b"TIME"
+    proxy.faults.extend(["lose call"] * 8)
+    assert outcomes([await engine.deduct("sku", 1)]) == {"accepted": 1}
+    assert proxy.calls == 1

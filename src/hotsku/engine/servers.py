@@ -1,6 +1,8 @@
 """What an engine keeps for each of the shards' servers: its clock, and the calls to it."""
 
+import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 
 from msgspec import Struct
 
@@ -43,13 +45,12 @@ class Servers:
 
     async def meet(self, refs: Iterable[PartitionRef]) -> None:
         """Read the clocks of the servers that have these partitions and are new; one that is away is left out."""
-        for ref in refs:
-            if self._shard.name_of(ref) in self._by_name:
-                continue
-            try:
-                now_ms = await self._shard.now_ms(ref)
-            except Lost:
-                continue
+        new = {name: ref for ref in refs if (name := self._shard.name_of(ref)) not in self._by_name}
+        await asyncio.gather(*map(self._meet, new.values()))
+
+    async def _meet(self, ref: PartitionRef) -> None:
+        with suppress(Lost):
+            now_ms = await self._shard.now_ms(ref)
             self._of(ref).clock.observe(now_ms)
 
     def _of(self, ref: PartitionRef) -> _Server:
