@@ -153,6 +153,14 @@ def test_too_many_requests_are_refused(folder: Folder) -> None:
         assert gateway.stop().status == 0
 
 
+def test_a_request_counts_once_whichever_way_it_goes(folder: Folder) -> None:
+    """An order of an item that is not loaded here begins on the fast lane, and leaves it."""
+    with running_gateway(folder.path.parent, environment={"HOTSKU_HTTP_RATE_LIMIT": "1"}) as gateway:
+        with gateway.client() as http:
+            assert http.post("/v1/items/none/deductions", json={"order_id": "o"}).status_code == 404
+        assert gateway.stop().status == 0
+
+
 # --- processes ---
 
 

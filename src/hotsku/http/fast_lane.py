@@ -134,6 +134,7 @@ class FastLane:
         if listener is None:
             call.takes_slot = False
             parts.flights.give_back()
+            parts.gate.forget(head.client)
             return False
         call.listener = listener
         return True

@@ -30,6 +30,10 @@ class Gate:
             return retry_later(429, "rate_limited", "this client sends more requests than it may")
         return None
 
+    def forget(self, client: str) -> None:
+        """A request that was let in comes again, by another way: it counts once."""
+        self._rate_limit.give_back(client)
+
     def _judges(self, head: Head, role: Role, *, changes: bool) -> Answer | None:
         """This depends on nothing but what is given: a head that was let in once need not be judged again."""
         if self._keys:

@@ -28,3 +28,9 @@ class RateLimit:
         if len(self._buckets) > _MOST_CLIENTS:
             self._buckets.popitem(last=False)
         return allowed
+
+    def give_back(self, client: str) -> None:
+        """The request that was counted last is counted elsewhere."""
+        if client in self._buckets:
+            tokens, at_ms = self._buckets[client]
+            self._buckets[client] = (tokens + 1, at_ms)
