@@ -55,7 +55,7 @@ def test_only_a_head_that_ends_where_it_seems_to_is_kept(segment: bytes, body: b
 
 def test_heads_that_will_not_come_again_are_not_kept() -> None:
     segment = HEAD + b"{}"
-    for name in (b"idempotency-key", b"x-request-id"):
+    for name in (b"idempotency-key", b"traceparent", b"x-request-id"):
         assert learned(segment, b"{}", head=read_head("10.0.0.1", [(name, b"x")])).find(segment) is None
     assert learned(segment, b"{}", Way(b"confirm", ("a", "o-1"))).find(segment) is None
 

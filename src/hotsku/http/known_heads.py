@@ -15,7 +15,7 @@ _END = b"\r\n\r\n"
 _MOST = 1_024
 _MOST_BYTES = 2_048
 # With one of these a head is hardly seen twice.
-_UNIQUE = frozenset({b"idempotency-key", b"x-request-id"})
+_UNIQUE = frozenset({b"idempotency-key", b"traceparent", b"x-request-id"})
 
 
 class KnownHead(Struct, frozen=True, gc=False):
