@@ -75,13 +75,18 @@ class Shop:
         self._masters = masters
         self._replicas = replicas
 
-    async def measured(self, work: Awaitable[Measured]) -> Measured:
-        """What `work` measured, with the CPU seconds and the function calls that it took."""
+    async def measured(self, work: Awaitable[Measured], *, clients_told: bool = False) -> Measured:
+        """What `work` measured, with the CPU seconds and the function calls that it took.
+
+        Args:
+            clients_told: it has measured the clients' CPU itself, which were not in this process.
+        """
         tidy()
         calls = await self._calls()
         meter = CpuMeter(self._masters, self._replicas)
-        measured = meter.stop(await work)
-        return replace(measured, calls=await self._calls() - calls)
+        told = await work
+        measured = replace(meter.stop(told), calls=await self._calls() - calls)
+        return replace(measured, client_cpu_s=told.client_cpu_s) if clients_told else measured
 
     async def _calls(self) -> int:
         """How many functions the masters have been called for."""

@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from hotsku.bench.blind import blind_side
+from hotsku.bench.processes import several_side
 from hotsku.bench.report import Chart, Figure, Section, ratio
 from hotsku.bench.rounds import Plan, Side, alternate
 from hotsku.bench.selling import single_side
@@ -16,12 +17,15 @@ CALLERS = {64: 5.0, 512: 10.0, 2048: 30.0}  # callers: the p99 to reach, in mill
 _MAIN = 512
 _FOLLOWED = f"{_MAIN} callers, ledger following"
 _ONE = f"{_MAIN} callers, 1 partition"
+_PROCESSES = 2
+_SEVERAL = f"{_MAIN} callers, {_PROCESSES} processes"
 _TUTORIAL = "tutorial"
 _SHARD = "shard alone"
 
 
 async def measure(plan: Plan, folder: Path) -> Section:
-    """One process; sales wait for the ledger on the shard, but in the row that says otherwise."""
+    """One process, but in the row that says otherwise; sales wait for the ledger on the shard, but in the row that says
+    otherwise."""
     async with AsyncExitStack() as exits:
         shop = await exits.enter_async_context(open_shop(plan.settings, folder))
         followed = await exits.enter_async_context(open_shop(plan.settings, folder))
@@ -30,6 +34,9 @@ async def measure(plan: Plan, folder: Path) -> Section:
         sides: dict[str, Side] = {_TUTORIAL: tutorial}
         sides |= {f"{callers} callers": single_side(plan, shop, callers, PARTITIONS) for callers in CALLERS}
         sides[_ONE] = single_side(plan, shop, _MAIN, 1)
+        sides[_SEVERAL] = several_side(
+            plan, shop, processes=_PROCESSES, callers=_MAIN // _PROCESSES, partitions=PARTITIONS
+        )
         sides[_FOLLOWED] = single_side(plan, followed, _MAIN, PARTITIONS, following=True)
         sides[_SHARD] = blind_side(
             plan, shop, batch=_MAIN, partitions=PARTITIONS, orders=100_000 if plan.quick else 400_000
@@ -43,6 +50,7 @@ async def measure(plan: Plan, folder: Path) -> Section:
 _NOTES = {
     _TUTORIAL: "asyncio redis client, one Lua call a request, 64 callers, nothing on disk",
     _SHARD: f"packed batches of {_MAIN} sent blind",
+    _SEVERAL: "half of them in each; with the shard they want three cores",
     _FOLLOWED: "a worker process applies every sale meanwhile, on the same cores",
 }
 
