@@ -12,7 +12,7 @@
 -- Reply an array with one reply a partition, in their order:
 --       {'OK', seq before, left_a, left_b, active, refill (0 or 1), taken, now (ms), codes, record, record, ...}
 --       | {'LATE', now} past the deadline, nothing done | {'STALE', incarnation} | {'FENCED'}
---       | {'FAILED', why} its keys are not what they should be; it may be half done, and is fenced
+--       | {'FAILED', why} its keys are not what they should be; where it is half done, it is fenced
 -- A code an order, in their order; R and X have a record each, in their order:
 --       A accepted, with the next seq    R accepted before, by this record    X another quantity than this record's, or
 --         deducted where this record is held, or held where it is deducted, or a cart's line where it is none

@@ -190,7 +190,8 @@ local function check_arguments(keys, args, arguments)
 end
 
 -- Calls `decide` for each batch, of another partition each, and returns the replies. One partition whose keys are not
--- what they should be ends there, half done and so fenced; it does not take its neighbours along, who may have sold.
+-- what they should be ends there, and where that is half done, fenced (`busy` stays set); it does not take its neighbours
+-- along, who may have sold.
 local function decide_each(batches, decide)
   local replies = {}
   for i, batch in ipairs(batches) do
