@@ -84,6 +84,8 @@ def command(spec: ServerSpec) -> list[str]:
         "aof-load-truncated": "yes",
         "save": "",
         "maxmemory-policy": "noeviction",
+        # 64 MB, the default, is 600,000 orders: a rush would be in the company of a rewrite every few seconds.
+        "auto-aof-rewrite-min-size": "256mb",
         # Hashes are read by name: in a list, every order of an item that has sold 500 would be looked for among 500.
         "hash-max-listpack-entries": "0",
     }
