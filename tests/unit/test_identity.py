@@ -12,6 +12,7 @@ from hotsku.domain.identity import (
     MAX_METADATA_BYTES,
     MAX_QUANTITY,
     MAX_TTL_MS,
+    are_ids,
     check_buyer_id,
     check_id,
     check_metadata,
@@ -212,3 +213,13 @@ def assert_one_line_about(error: InvalidRequest, field: str) -> None:
     assert text.isascii()
     assert text.isprintable()
     assert len(text) < 200
+
+
+@pytest.mark.parametrize("texts", [[], ["a", ""], ["a-b", "c"], ["x" * 64] * 100])
+def test_many_ids_at_once(texts: list[str]) -> None:
+    assert are_ids(texts)
+
+
+@pytest.mark.parametrize("wrong", [" ", "a b", "é", "²", "\n", "a\ud800", "a\0"])
+def test_one_wrong_id_among_many(wrong: str) -> None:
+    assert not are_ids(["a", "b-c", wrong, "d"])

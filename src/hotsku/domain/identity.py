@@ -1,6 +1,7 @@
 """What a SKU, an order id, a buyer id, a quantity and the rest of an order may be."""
 
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 
 from hotsku.errors import InvalidRequest
@@ -28,6 +29,13 @@ def check_id(field: str, value: object) -> str:
     if type(value) is str and _ID.fullmatch(value):
         return value
     raise InvalidRequest(field, f"{_ID_ALLOWED}, not {_shown(value)}")
+
+
+def are_ids(texts: Iterable[str]) -> bool:
+    """Whether texts of the right lengths have nothing but the characters of ids, in one look at all of them."""
+    text = "".join(texts)
+    # The first question is the quicker one, and enough for most.
+    return not text or (text.isascii() and text.isalnum()) or _CHARACTERS.fullmatch(text) is not None
 
 
 def check_order_ids(order_id: object, buyer_id: object) -> None:

@@ -127,13 +127,14 @@ class Selling(Engine):
         done: asyncio.Future[None] = self._loop.create_future()
         bulk, now = Bulk(len(checked), done), self._paths.now_ms
         homes: list[list[Request]] = [[] for _ in path.partitions]
+        count = len(homes)
         for index, order in enumerate(checked):
             if not order.buyer_id:
                 _check_limit(path)
             field = order_field(order.order_id, order.buyer_id)
             terms = Terms(order.quantity, order.metadata) if order.metadata else None
             request = Request(field, order.order_id, order.buyer_id, bulk, now, index, order.quantity, terms)
-            homes[home(order.order_id, order.buyer_id, len(homes))].append(request)
+            homes[home(order.order_id, order.buyer_id, count) if count > 1 else 0].append(request)
         for partition, requests in zip(path.partitions, homes, strict=True):
             if requests:
                 partition.submit_many(requests)
