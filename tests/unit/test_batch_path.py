@@ -28,7 +28,7 @@ class Path(BatchPath[OrderBatch, BatchReply, Request]):
     """A partition whose server answers every call with what comes next of `answers`."""
 
     def __init__(self, answers: list[BatchReply | Refusal]) -> None:
-        self.waiting: list[Request] = []
+        self.fresh: list[Request] = []
         self._answers = answers
         clock = HandClock()
         incarnation = KnownIncarnation(
@@ -46,9 +46,13 @@ class Path(BatchPath[OrderBatch, BatchReply, Request]):
         calls = Calls(self._call, ShardClock(clock, 0), 2_000)
         super().__init__(incarnation=incarnation, calls_of=lambda _: calls, clock=clock, timing=Timing())
 
+    @property
+    def waiting(self) -> int:
+        return len(self.fresh)
+
     async def place(self, order_id: str) -> Deduction:
         future: asyncio.Future[Deduction] = asyncio.get_running_loop().create_future()
-        self.waiting.append(Request(order_id, order_id, "", future, inf, 0, 1))
+        self.fresh.append(Request(order_id, order_id, "", future, inf, 0, 1))
         self._wake()
         return await future
 
@@ -62,10 +66,10 @@ class Path(BatchPath[OrderBatch, BatchReply, Request]):
         raise ValueError("a bug")
 
     def _waits(self) -> bool:
-        return bool(self.waiting)
+        return bool(self.fresh)
 
     def _take(self) -> list[Request]:
-        batch, self.waiting = self.waiting, []
+        batch, self.fresh = self.fresh, []
         return batch
 
     def _words(self, batch: list[Request], incarnation: int) -> OrderBatch:

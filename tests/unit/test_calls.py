@@ -34,7 +34,7 @@ class Server:
         self.under_way.append(([batch.ref.partition for batch in batches], deadline_ms, answer))
         return await answer
 
-    async def want(self, *numbers: int, size: int = 1) -> list["Partition"]:
+    async def want(self, *numbers: int, size: int = 200) -> list["Partition"]:
         """Partitions that want to send a batch each."""
         made = [Partition(self, number, size) for number in numbers]
         for partition in made:
@@ -62,6 +62,10 @@ class Partition:
         self.batches = 1
         self._number = number
         self._size = size
+
+    @property
+    def waiting(self) -> int:
+        return self._size if self.batches else 0
 
     def depart(self) -> tuple[OrderBatch, int] | None:
         self.batches -= 1
@@ -94,6 +98,26 @@ async def test_a_third_call_waits_for_one_to_be_answered() -> None:
     assert [len(partition.heard) for partition in (*early, *late)] == [1] * 6
 
 
+async def test_few_orders_are_not_split() -> None:
+    """Each call has a sync of its own, which costs more than they do."""
+    server = Server()
+    await server.want(*range(15), size=10)
+    assert server.sent == [list(range(15))]
+
+
+async def test_few_orders_wait_for_the_call_under_way_and_more_do_not() -> None:
+    server = Server()
+    await server.want(0, size=10)
+    await server.want(1, size=140)
+    assert server.sent == [[0]]
+    await server.answer()
+    assert server.sent == [[1]]
+    await server.want(2, size=19)
+    assert server.sent == [[1]]
+    await server.want(3, size=1)
+    assert server.sent == [[1], [2, 3]]
+
+
 async def test_who_comes_while_one_call_is_small_leaves_the_other_its_half() -> None:
     server = Server()
     await server.want(0)
@@ -105,7 +129,7 @@ async def test_two_calls_do_not_leave_in_one_turn_of_the_loop() -> None:
     """Both would reach the server in one write, and be synced and answered as one."""
     server = Server()
     for number in range(2):
-        server.calls.want(Partition(server, number, 1))
+        server.calls.want(Partition(server, number, 200))
     seen = []
     for _ in range(6):
         await asyncio.sleep(0)
@@ -124,13 +148,13 @@ async def test_a_call_is_not_too_long() -> None:
     assert server.sent == [[0], [1]]
     for _ in range(8):
         await server.answer()
-    await server.want(*range(400))
+    await server.want(*range(400), size=1)
     assert [len(call) for call in server.sent] == [112, 112]
 
 
 async def test_who_has_nothing_to_send_any_more_is_left_out() -> None:
     server = Server()
-    gone, here = Partition(server, 0, 1), Partition(server, 1, 1)
+    gone, here = Partition(server, 0, 200), Partition(server, 1, 200)
     gone.batches = 0
     server.calls.want(gone)
     await turns_of_the_loop()
@@ -142,7 +166,7 @@ async def test_who_has_nothing_to_send_any_more_is_left_out() -> None:
 
 async def test_each_hears_its_own_answer_and_the_servers_time_is_taken_from_the_first_that_has_it() -> None:
     server = Server()
-    partitions = [*await server.want(0, 1, 2), *await server.want(3)]
+    partitions = [*await server.want(0, 1, 2), *await server.want(3, size=200)]
     await server.answer([Lost("gone", sent=True), Late(7_000)])
     assert [type(each) for partition in partitions[:2] for each in partition.heard] == [Lost, Late]
     assert server.shard_clock.in_ms(0) == 7_000

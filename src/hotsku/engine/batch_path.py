@@ -53,6 +53,11 @@ class BatchPath(ABC, Generic[W, R, Q]):
 
     # --- of each kind ---
 
+    @property
+    @abstractmethod
+    def waiting(self) -> int:
+        """See `Sender`."""
+
     @abstractmethod
     def _waits(self) -> bool:
         """Whether there is something to send."""

@@ -6,7 +6,7 @@ what partitions want to send gathers here, and a call takes the batches of sever
 Two calls are under way: while the server decides and syncs one, the client hands out the answers of the other, and its
 callers send what comes next. A call takes at most half of the partitions that send or want to, and a partition is in
 one call at a time, so that its batches are decided one after the other. What comes meanwhile makes the next batch: so
-under load batches grow by themselves (group commit).
+under load batches grow by themselves (group commit). Few orders are not split: they go in one call, and share its sync.
 """
 
 import asyncio
@@ -22,6 +22,9 @@ _UNDER_WAY = 2
 # A call ends when it has so many orders: it holds the server up, and those behind it. A partition counts as some more.
 _MOST_ORDERS = 1000
 _PARTITION = 8
+# Fewer orders than this, under way and waiting, go in one call: a sync takes the server as long as fifty orders. In two
+# calls 64 and 128 callers had as many answers, for a third more CPU on both sides; 256 had a fifth more answers.
+_WORTH_TWO_CALLS = 160
 
 _log = get_logger("engine")
 
@@ -33,6 +36,11 @@ R_contra = TypeVar("R_contra", bound=BatchReply | StepReply, contravariant=True)
 
 class Sender(Protocol[W_co, R_contra]):
     """The orders, or the steps, of one partition."""
+
+    @property
+    def waiting(self) -> int:
+        """How many requests the next batch would have, about."""
+        ...
 
     def depart(self) -> tuple[W_co, int] | None:
         """The next batch, and how many requests it has. None: there is nothing to send any more."""
@@ -64,6 +72,7 @@ class Calls(Generic[W, R]):
         self._wanting: deque[Sender[W, R]] = deque()
         self._under_way = 0
         self._departed = 0
+        self._requests = 0
         self._opening = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -87,31 +96,44 @@ class Calls(Generic[W, R]):
 
     def _open(self) -> None:
         self._opening = False
-        senders, batches = self._gather()
+        many = self._are_many()
+        if self._under_way and not many:
+            return  # they go when it is answered, with what comes until then
+        most = -(-(self._departed + len(self._wanting)) // _UNDER_WAY) if many else len(self._wanting)
+        senders, batches, requests = self._gather(most)
         if not senders:
             return
         self._under_way += 1
         self._departed += len(senders)
-        self.spawn(self._send(senders, batches))
+        self._requests += requests
+        self.spawn(self._send(senders, batches, requests))
         self._open_soon()
 
-    def _gather(self) -> tuple[list[Sender[W, R]], list[W]]:
-        most = -(-(self._departed + len(self._wanting)) // _UNDER_WAY)
+    def _are_many(self) -> bool:
+        """Whether what is under way and what waits is worth two calls."""
+        requests = self._requests
+        for sender in self._wanting:
+            if requests >= _WORTH_TWO_CALLS:
+                break
+            requests += sender.waiting
+        return requests >= _WORTH_TWO_CALLS
+
+    def _gather(self, most: int) -> tuple[list[Sender[W, R]], list[W], int]:
         senders: list[Sender[W, R]] = []
         batches: list[W] = []
-        orders = 0
-        while self._wanting and len(senders) < most and orders < _MOST_ORDERS:
+        requests = 0
+        while self._wanting and len(senders) < most and requests + _PARTITION * len(senders) < _MOST_ORDERS:
             sender = self._wanting.popleft()
             departing = sender.depart()
             if departing is not None:
                 batch, size = departing
                 senders.append(sender)
                 batches.append(batch)
-                orders += size + _PARTITION
-        return senders, batches
+                requests += size
+        return senders, batches, requests
 
-    async def _send(self, senders: list[Sender[W, R]], batches: list[W]) -> None:
-        deadline_ms = self._clock.in_ms(self._deadline_ms)
+    async def _send(self, senders: list[Sender[W, R]], batches: list[W], requests: int) -> None:
+        deadline_ms, task = self._clock.in_ms(self._deadline_ms), asyncio.current_task()
         try:
             answers = await self._answers(deadline_ms, batches)
             self._observe(answers)
@@ -120,7 +142,9 @@ class Calls(Generic[W, R]):
         finally:
             self._under_way -= 1
             self._departed -= len(senders)
-            self._open_soon()
+            self._requests -= requests
+            if task is None or not task.cancelling():  # else the loop ends, and nobody is left to call
+                self._open_soon()
 
     async def _answers(self, deadline_ms: int, batches: list[W]) -> list[R | Refusal]:
         """One for each batch, whatever happens: a partition that never heard would never send again."""

@@ -119,6 +119,10 @@ class PartitionPath(BatchPath[OrderBatch, BatchReply, Request]):
 
     # --- the way of a batch ---
 
+    @property
+    def waiting(self) -> int:
+        return len(self._batch) + len(self._fresh) + (len(self._parking.waiting) if self._retry_parked else 0)
+
     def _waits(self) -> bool:
         return bool(self._fresh or (self._retry_parked and self._parking.waiting))
 

@@ -88,6 +88,10 @@ class StepPath(BatchPath[StepBatch, StepReply, StepRequest]):
 
     # --- the way of a batch ---
 
+    @property
+    def waiting(self) -> int:
+        return len(self._batch) + len(self._fresh)
+
     def _waits(self) -> bool:
         return bool(self._fresh)
 
