@@ -1,9 +1,10 @@
 """CPU seconds a million deductions, as partitions and items grow."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from hotsku.bench.callers import closed_loop
 from hotsku.bench.report import Chart, Figure, Measured, Section
@@ -36,16 +37,17 @@ async def measure(plan: Plan, folder: Path) -> Section:
             for count in PARTITIONS
         }
         plan.say(f"creating {ITEMS[-1]} items")
-        sold = _Sold([await new_item(shop, 1, _ITEM_TOTAL) for _ in range(ITEMS[-1])])
-        lukewarm = {_items(count): _singles(plan, shop, sold.first(count), CALLERS) for count in ITEMS}
-        zipf = {_ZIPF: _singles(plan, shop, sold.mixed(), CALLERS)}
+        shelf = _Shelf(shop, [await new_item(shop, 1, _ITEM_TOTAL) for _ in range(ITEMS[-1])])
+        items = {count: partial(shelf.items, count) for count in ITEMS}
+        lukewarm = {_items(count): _singles(plan, shop, shelf, items[count], CALLERS) for count in ITEMS}
+        zipf = {_ZIPF: _singles(plan, shop, shelf, shelf.mixed, CALLERS)}
         many = {
             f"{_items(count)}, {_EACH_ITEM * count:,} callers": _singles(
-                plan, shop, sold.first(count), _EACH_ITEM * count
+                plan, shop, shelf, items[count], _EACH_ITEM * count
             )
             for count in ITEMS
         }
-        bulk = {f"{_items(count)}, deduct_many": _calls(plan, shop, sold.first(count)) for count in ITEMS}
+        bulk = {f"{_items(count)}, deduct_many": _calls(plan, shop, shelf, items[count]) for count in ITEMS}
         groups = [spread, lukewarm, zipf, along, many, bulk]
         rows = await alternate(plan, {name: side for group in groups for name, side in group.items()})
     section = Section(name=NAME, title="Growth: CPU seconds of client and server a million deductions", rows=rows)
@@ -67,32 +69,39 @@ async def measure(plan: Plan, folder: Path) -> Section:
     return section
 
 
-class _Sold:
-    """Items that several sides sell: no order's number comes twice."""
+class _Shelf:
+    """Items that sides sell. A thousand are shared, and no order's number comes twice; fewer are made anew for each
+    round, for a partition takes no more than a million sales that the ledger does not have."""
 
-    def __init__(self, skus: list[str]) -> None:
-        self._skus = skus
+    def __init__(self, shop: Shop, shared: list[str]) -> None:
+        self._shop = shop
+        self._shared = shared
         self._next = 0
-
-    def first(self, count: int) -> "_Shelf":
-        return _Shelf(self, self._skus[:count])
-
-    def mixed(self) -> "_Shelf":
-        """Items as buyers draw them: the second is bought half as often as the first, the third a third as often."""
-        weights = [1 / rank for rank in range(1, len(self._skus) + 1)]
-        return _Shelf(self, random.Random(_DRAWS).choices(self._skus, weights=weights, k=_DRAWS))
 
     def numbers(self, count: int) -> int:
         """The first of so many numbers that nobody had."""
         first, self._next = self._next, self._next + count
         return first
 
+    @asynccontextmanager
+    async def items(self, count: int) -> AsyncIterator[list[str]]:
+        """So many items, to be sold in turns."""
+        if count == len(self._shared):
+            yield self._shared
+            return
+        made = [await new_item(self._shop, 1, _ITEM_TOTAL) for _ in range(count)]
+        yield made
+        for sku in made:
+            await self._shop.forget(sku)
 
-class _Shelf(NamedTuple):
-    """What a side sells, in turns."""
+    @asynccontextmanager
+    async def mixed(self) -> AsyncIterator[list[str]]:
+        """Items as buyers draw them: the second is bought half as often as the first, the third a third as often."""
+        weights = [1 / rank for rank in range(1, len(self._shared) + 1)]
+        yield random.Random(_DRAWS).choices(self._shared, weights=weights, k=_DRAWS)
 
-    sold: _Sold
-    skus: list[str]
+
+Items = Callable[[], AbstractAsyncContextManager[list[str]]]
 
 
 def _partitions(count: int) -> str:
@@ -109,22 +118,24 @@ def _flat(name: str, section: Section, sides: Iterable[str]) -> Figure:
     return Figure(name=name, value=rows[-1].cpu_per_million / cheapest, unit="times", most=_FLAT)
 
 
-def _singles(plan: Plan, shop: Shop, shelf: _Shelf, callers: int) -> Side:
+def _singles(plan: Plan, shop: Shop, shelf: _Shelf, items: Items, callers: int) -> Side:
     most = int(plan.seconds * _MOST_PER_S) + callers
 
     async def side() -> Measured:
-        call, first = single_call(shop.stock, shelf.skus), shelf.sold.numbers(most)
-        return await shop.measured(closed_loop(plan.clock, call, callers, plan.seconds, first))
+        async with items() as skus:
+            call, first = single_call(shop.stock, skus), shelf.numbers(most)
+            return await shop.measured(closed_loop(plan.clock, call, callers, plan.seconds, first))
 
     return side
 
 
-def _calls(plan: Plan, shop: Shop, shelf: _Shelf) -> Side:
+def _calls(plan: Plan, shop: Shop, shelf: _Shelf, items: Items) -> Side:
     calls = 100 if plan.quick else 400
 
     async def side() -> Measured:
-        first = shelf.sold.numbers(calls * ORDERS_A_CALL)
+        first = shelf.numbers(calls * ORDERS_A_CALL)
         orders = [orders_from(first + number * ORDERS_A_CALL) for number in range(calls)]
-        return await shop.measured(sell_in_calls(plan, shop, shelf.skus, orders))
+        async with items() as skus:
+            return await shop.measured(sell_in_calls(plan, shop, skus, orders))
 
     return side
