@@ -14,7 +14,7 @@ LINE_LIMIT = 1 << 28
 class Start(Struct, kw_only=True):
     """The first line to a client: what to connect to (settings by name), what to sell, with how many callers."""
 
-    settings: dict[str, str | int]
+    settings: dict[str, bool | int | str]
     sku: str
     callers: int
 
