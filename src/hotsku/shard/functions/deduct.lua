@@ -104,7 +104,7 @@ local function decimal(number)
   return hundreds_text .. TWO_DIGITS[rest]
 end
 
--- Decides one batch of those that `read_batches` gives; `time` is the server's clock.
+-- Decides one batch of a call; `time` is the server's clock.
 local function deduct_batch(batch, time, deadline, copied)
   local keys, fields, whats = batch.keys, batch.fields, batch.whats
   local p, fence = pass_fence(keys[1], batch.incarnation, SELLING)
@@ -215,24 +215,15 @@ local function deduct_batch(batch, time, deadline, copied)
     table.concat(codes), unpack(answers)}
 end
 
--- The batches of a call. All are read before the first is decided: what is no batch is refused with the whole call.
-local function read_batches(keys, args)
-  check_arguments(keys, args, 3)
-  local batches = {}
-  for i = 1, #keys / KEYS_A_PARTITION do
-    local key, argument = (i - 1) * KEYS_A_PARTITION, 2 + (i - 1) * 3
-    local fields, whats = read_orders(args[argument + 3])
-    batches[i] = {
-      keys = {unpack(keys, key + 1, key + KEYS_A_PARTITION)},
-      incarnation = integer(args[argument + 1]), take = args[argument + 2] == '1', fields = fields, whats = whats,
-    }
-  end
-  return batches
+local function read_batch(args, before)
+  local fields, whats = read_orders(args[before + 3])
+  return {incarnation = integer(args[before + 1]), take = args[before + 2] == '1', fields = fields, whats = whats}
 end
 
 local function deduct_batches(keys, args)
   local deadline, copied, time = integer(args[1]), args[2] == '1', server_ms()
-  return decide_each(read_batches(keys, args), function(batch) return deduct_batch(batch, time, deadline, copied) end)
+  return decide_each(
+    read_batches(keys, args, 3, read_batch), function(batch) return deduct_batch(batch, time, deadline, copied) end)
 end
 
 redis.register_function('hs_deduct', deduct_batches)

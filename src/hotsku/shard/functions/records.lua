@@ -182,11 +182,21 @@ end
 -- meta, orders, buyers, stream, holds, ended: a function that decides batches of several partitions takes six of each.
 local KEYS_A_PARTITION = 6
 
--- Sees that the call has two arguments, and `arguments` more for each of its partitions.
-local function check_arguments(keys, args, arguments)
-  if #keys % KEYS_A_PARTITION ~= 0 or #args ~= 2 + #keys / KEYS_A_PARTITION * arguments then
+-- The batches of a call, which has two arguments, and `arguments` more for each of its partitions. `read` makes a batch
+-- of the arguments behind a place; all are read before the first is decided, so that what is no batch is refused with
+-- the whole call.
+local function read_batches(keys, args, arguments, read)
+  local count = #keys / KEYS_A_PARTITION
+  if count % 1 ~= 0 or #args ~= 2 + count * arguments then
     error(redis.error_reply('HOTSKU a partition has ' .. KEYS_A_PARTITION .. ' keys and ' .. arguments .. ' arguments'))
   end
+  local batches = {}
+  for i = 1, count do
+    local key = (i - 1) * KEYS_A_PARTITION
+    batches[i] = read(args, 2 + (i - 1) * arguments)
+    batches[i].keys = {unpack(keys, key + 1, key + KEYS_A_PARTITION)}
+  end
+  return batches
 end
 
 -- Calls `decide` for each batch, of another partition each, and returns the replies. One partition whose keys are not

@@ -136,25 +136,15 @@ local function step_batch(batch, time, deadline, copied)
   return {'OK', seq_before, #changes.events, now, table.concat(codes), unpack(answers)}
 end
 
--- The batches of a call, as in deduct.lua.
-local function read_step_batches(keys, args)
-  check_arguments(keys, args, 2)
-  local batches = {}
-  for i = 1, #keys / KEYS_A_PARTITION do
-    local key, argument = (i - 1) * KEYS_A_PARTITION, 2 + (i - 1) * 2
-    local steps, fields = read_steps(args[argument + 2])
-    batches[i] = {
-      keys = {unpack(keys, key + 1, key + KEYS_A_PARTITION)},
-      incarnation = integer(args[argument + 1]), steps = steps, fields = fields,
-    }
-  end
-  return batches
+local function read_step_batch(args, before)
+  local steps, fields = read_steps(args[before + 2])
+  return {incarnation = integer(args[before + 1]), steps = steps, fields = fields}
 end
 
 local function step_batches(keys, args)
   local deadline, copied, time = integer(args[1]), args[2] == '1', server_ms()
   return decide_each(
-    read_step_batches(keys, args), function(batch) return step_batch(batch, time, deadline, copied) end)
+    read_batches(keys, args, 2, read_step_batch), function(batch) return step_batch(batch, time, deadline, copied) end)
 end
 
 -- It must work out of memory too: what it ends gives memory back.
