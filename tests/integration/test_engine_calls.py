@@ -1,4 +1,4 @@
-"""Two rounds of batches under way at once: what they share is the connection, and nothing else."""
+"""Two calls under way at once: what they share is the connection, and nothing else."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,10 @@ from hotsku.engine.inventory import Inventory
 pytestmark = pytest.mark.anyio
 
 # The orders whose homes are the two partitions of the item.
-HERE, THERE = ([f"o-{n}" for n in range(100) if home(f"o-{n}", "", 2) == partition] for partition in (0, 1))
+HERE, THERE = ([f"o-{n}" for n in range(1000) if home(f"o-{n}", "", 2) == partition] for partition in (0, 1))
+
+# So many orders are worth two calls.
+MANY = 200
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ async def proxy(module_valkey: TestServer) -> AsyncIterator[Proxy]:
 async def _engine(bench: Bench) -> Inventory:
     await bench.workers()
     engine = await bench.engine(via=bench.server.socket.with_name("r"))
-    await engine.create_item("sku", 100, partitions=2)
+    await engine.create_item("sku", 1000, partitions=2)
     await engine.deduct_many("sku", [])
     return engine
 
@@ -45,12 +48,12 @@ def _buy(engine: Inventory, order_id: str) -> "asyncio.Task[Deduction]":
 
 
 async def _two_under_way(engine: Inventory, proxy: Proxy) -> "list[asyncio.Task[Deduction]]":
-    """An order for each partition, sent and not answered: the server is paused."""
-    here = _buy(engine, HERE[0])
+    """Orders for one partition and an order for the other, sent and not answered: the server is paused."""
+    here = [_buy(engine, order) for order in HERE[:MANY]]
     await until(lambda: proxy.calls == 1)
     there = _buy(engine, THERE[0])
     await until(lambda: proxy.calls == 2)
-    return [here, there]
+    return [*here, there]
 
 
 async def test_a_partition_sends_while_another_waits_for_its_reply(bench: Bench, proxy: Proxy) -> None:
@@ -58,27 +61,27 @@ async def test_a_partition_sends_while_another_waits_for_its_reply(bench: Bench,
     client = bench.stack.shards.client
     await client.client_pause(10_000, all=False)
     buying = await _two_under_way(engine, proxy)
-    buying += [_buy(engine, order) for order in (HERE[1], HERE[2])]  # they wait for their partition's batch
+    buying += [_buy(engine, order) for order in HERE[MANY : MANY + 2]]  # they wait for their partition's batch
     for _ in range(100):
         await asyncio.sleep(0)
     assert proxy.calls == 2
     await client.client_unpause()
-    assert outcomes(await asyncio.gather(*buying)) == {"accepted": 4}
+    assert outcomes(await asyncio.gather(*buying)) == {"accepted": MANY + 3}
     assert proxy.calls == 3
-    await bench.settled("sku", 4)
+    await bench.settled("sku", MANY + 3)
 
 
-async def test_two_rounds_that_are_lost_together_sell_once(bench: Bench, proxy: Proxy) -> None:
+async def test_two_calls_that_are_lost_together_sell_once(bench: Bench, proxy: Proxy) -> None:
     engine = await _engine(bench)
     proxy.faults.append("lose reply")
-    buying = [_buy(engine, order) for order in (HERE[0], THERE[0], HERE[1], THERE[1])]
+    buying = [_buy(engine, order) for order in (*HERE[:MANY], *THERE[:MANY])]
     answers = await asyncio.gather(*buying)
-    assert outcomes(answers) == {"accepted": 4}
-    assert answers[0].replayed  # its first reply was lost, and the other round with it
-    await bench.settled("sku", 4)
+    assert outcomes(answers) == {"accepted": 2 * MANY}
+    assert answers[0].replayed  # its first reply was lost, and the other call with it
+    await bench.settled("sku", 2 * MANY)
 
 
-async def test_closing_waits_for_both_rounds(bench: Bench, proxy: Proxy) -> None:
+async def test_closing_waits_for_both_calls(bench: Bench, proxy: Proxy) -> None:
     engine = await _engine(bench)
     client = bench.stack.shards.client
     await client.client_pause(10_000, all=False)
@@ -87,9 +90,9 @@ async def test_closing_waits_for_both_rounds(bench: Bench, proxy: Proxy) -> None
     await asyncio.sleep(0)
     await client.client_unpause()
     await closing
-    assert [answer.done() for answer in buying] == [True, True]
-    assert outcomes(await asyncio.gather(*buying)) == {"accepted": 2}
-    await bench.settled("sku", 2)
+    assert all(answer.done() for answer in buying)
+    assert outcomes(await asyncio.gather(*buying)) == {"accepted": MANY + 1}
+    await bench.settled("sku", MANY + 1)
 
 
 async def test_a_server_that_is_away_is_asked_once_whatever_it_has(bench: Bench, proxy: Proxy) -> None:
