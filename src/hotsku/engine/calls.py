@@ -12,7 +12,7 @@ under load batches grow by themselves (group commit). Few orders are not split: 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from hotsku.engine.shard_clock import ShardClock
 from hotsku.log import get_logger
@@ -81,7 +81,7 @@ class Calls(Generic[W, R]):
         self._wanting.append(sender)
         self._open_soon()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Do something in the background."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
