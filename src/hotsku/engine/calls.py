@@ -22,8 +22,8 @@ _UNDER_WAY = 2
 # A call ends when it has so many orders: it holds the server up, and those behind it. A partition counts as some more.
 _MOST_ORDERS = 1000
 _PARTITION = 8
-# Fewer orders than this, under way and waiting, go in one call: a sync takes the server as long as fifty orders. In two
-# calls 64 and 128 callers had as many answers, for a third more CPU on both sides; 256 had a fifth more answers.
+# Fewer orders than this, under way and waiting, go in one call: a sync takes the server as long as some fifty orders,
+# and two calls have two. Where the line is depends on the machine; `hotsku bench single` shows 64 and 512 callers.
 _WORTH_TWO_CALLS = 160
 
 _log = get_logger("engine")
