@@ -19,6 +19,7 @@ from hotsku.log import get_logger
 from hotsku.ports import BatchReply, Late, Lost, OrderBatch, Refusal, StepBatch, StepReply
 
 _UNDER_WAY = 2
+_FULL_UNDER_WAY = 4
 # A call ends when it has so many orders: it holds the server up, and those behind it. A partition counts as some more.
 _MOST_ORDERS = 1000
 _PARTITION = 8
@@ -88,7 +89,7 @@ class Calls(Generic[W, R]):
         task.add_done_callback(self._tasks.discard)
 
     def _open_soon(self) -> None:
-        if self._wanting and self._under_way < _UNDER_WAY and not self._opening:
+        if self._wanting and self._under_way < _FULL_UNDER_WAY and not self._opening:
             self._opening = True
             # At the end of this turn of the loop: callers who have just heard their answers come along with what they
             # send next. And two calls in one turn would reach the server in one write, and be synced as one.
@@ -96,9 +97,10 @@ class Calls(Generic[W, R]):
 
     def _open(self) -> None:
         self._opening = False
-        many = self._are_many()
-        if self._under_way and not many:
-            return  # they go when it is answered, with what comes until then
+        waiting = self._waiting()
+        many = self._requests + waiting >= _WORTH_TWO_CALLS
+        if not self._may_open(waiting, many=many):
+            return  # they go when a call is answered, with what comes until then
         most = -(-(self._departed + len(self._wanting)) // _UNDER_WAY) if many else len(self._wanting)
         senders, batches, requests = self._gather(most)
         if not senders:
@@ -109,14 +111,19 @@ class Calls(Generic[W, R]):
         self.spawn(self._send(senders, batches, requests))
         self._open_soon()
 
-    def _are_many(self) -> bool:
-        """Whether what is under way and what waits is worth two calls."""
-        requests = self._requests
+    def _waiting(self) -> int:
+        """How many orders wait, counted until they are enough for a full call."""
+        waiting = 0
         for sender in self._wanting:
-            if requests >= _WORTH_TWO_CALLS:
+            waiting += sender.waiting
+            if waiting >= _MOST_ORDERS:
                 break
-            requests += sender.waiting
-        return requests >= _WORTH_TWO_CALLS
+        return waiting
+
+    def _may_open(self, waiting: int, *, many: bool) -> bool:
+        if waiting >= _MOST_ORDERS:
+            return self._under_way < _FULL_UNDER_WAY
+        return self._under_way < (_UNDER_WAY if many else 1)
 
     def _gather(self, most: int) -> tuple[list[Sender[W, R]], list[W], int]:
         senders: list[Sender[W, R]] = []
@@ -137,14 +144,22 @@ class Calls(Generic[W, R]):
         try:
             answers = await self._answers(deadline_ms, batches)
             self._observe(answers)
-            for sender, answer in zip(senders, answers, strict=True):
-                sender.hear(answer, deadline_ms)
+            self._tell(senders, answers, deadline_ms)
         finally:
             self._under_way -= 1
             self._departed -= len(senders)
             self._requests -= requests
             if task is None or not task.cancelling():  # else the loop ends, and nobody is left to call
                 self._open_soon()
+
+    def _tell(self, senders: list[Sender[W, R]], answers: list[R | Refusal], deadline_ms: int) -> None:
+        """Nothing departs before all have heard: what opened at the first would leave the others' callers behind."""
+        opening, self._opening = self._opening, True
+        try:
+            for sender, answer in zip(senders, answers, strict=True):
+                sender.hear(answer, deadline_ms)
+        finally:
+            self._opening = opening
 
     async def _answers(self, deadline_ms: int, batches: list[W]) -> list[R | Refusal]:
         """One for each batch, whatever happens: a partition that never heard would never send again."""
