@@ -1,6 +1,7 @@
 """What a SKU, an order id, a buyer id, a quantity and the rest of an order may be."""
 
 import re
+import string
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ MAX_TTL_MS = 10**11
 
 _ID = re.compile(r"[A-Za-z0-9._:@+=-]{1,64}")
 _CHARACTERS = re.compile(r"[A-Za-z0-9._:@+=-]+")
+_EVERY_CHARACTER = string.ascii_letters.encode() + string.digits.encode() + b"._:@+=-"
 _ALPHABET = "A-Z a-z 0-9 . _ : @ + = -"
 _ID_ALLOWED = f"1 to {MAX_ID_LENGTH} characters of {_ALPHABET}"
 _METADATA_ALLOWED = f"text of at most {MAX_METADATA_BYTES} bytes of UTF-8, without NUL"
@@ -34,8 +36,8 @@ def check_id(field: str, value: object) -> str:
 def are_ids(texts: Iterable[str]) -> bool:
     """Whether texts of the right lengths have nothing but the characters of ids, in one look at all of them."""
     text = "".join(texts)
-    # The first question is the quicker one, and enough for most.
-    return not text or (text.isascii() and text.isalnum()) or _CHARACTERS.fullmatch(text) is not None
+    # Nothing is left without these: for a thousand ids a quarter of what a regular expression takes, for two it is more.
+    return text.isascii() and not text.encode().translate(None, _EVERY_CHARACTER)
 
 
 def check_order_ids(order_id: object, buyer_id: object) -> None:
@@ -49,8 +51,7 @@ def check_order_ids(order_id: object, buyer_id: object) -> None:
         or type(buyer_id) is not str
         or not 0 < len(order_id) <= MAX_ID_LENGTH
         or len(buyer_id) > MAX_ID_LENGTH
-        # The first question is the quicker one, and enough for most.
-        or not (((ids := order_id + buyer_id).isascii() and ids.isalnum()) or _CHARACTERS.fullmatch(ids))
+        or not _CHARACTERS.fullmatch(order_id + buyer_id)
     ):
         check_id("order_id", order_id)
         check_buyer_id(buyer_id)
