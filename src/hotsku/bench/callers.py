@@ -5,15 +5,16 @@ import gc
 from collections.abc import Awaitable, Callable
 
 from hotsku.bench.report import Measured
+from hotsku.domain.deduction import Deduction, Outcome
 from hotsku.ports import Clock
 from hotsku.strategies.base import Answer
 
-# Sends the request with this number.
-Call = Callable[[int], Awaitable[Answer]]
+# Sends the request with this number. What it gives is awaited as it is: a task or a coroutine around it, and its answer
+# put into other words, would count as the side's CPU.
+Call = Callable[[int], Awaitable[Answer | Deduction]]
 
 # Looked up once: an enum finds its members slowly, and what a caller does counts as the side's CPU.
-_ACCEPTED = Answer.ACCEPTED
-_REPLAYED = Answer.REPLAYED
+_ACCEPTED, _REPLAYED, _YES = Answer.ACCEPTED, Answer.REPLAYED, Outcome.ACCEPTED
 
 
 class Heard:
@@ -23,14 +24,19 @@ class Heard:
         self.accepted = self.rejected = self.replayed = 0
         self.latencies: list[float] = []
 
-    def note(self, answer: Answer, ms: float) -> None:
-        if answer is _ACCEPTED:
-            self.accepted += 1
-        elif answer is _REPLAYED:
+    def note(self, answer: Answer | Deduction, ms: float) -> None:
+        self.latencies.append(ms)
+        if isinstance(answer, Deduction):
+            yes = answer.outcome is _YES
+            again = yes and answer.replayed
+        else:
+            yes, again = answer is _ACCEPTED, answer is _REPLAYED
+        if again:
             self.replayed += 1
+        elif yes:
+            self.accepted += 1
         else:
             self.rejected += 1
-        self.latencies.append(ms)
 
     def measured(self, seconds: float) -> Measured:
         """The round in figures."""
@@ -50,21 +56,22 @@ async def closed_loop(clock: Clock, call: Call, callers: int, seconds: float, fi
     heard = Heard()
     numbers = iter(range(first, 1 << 62))
     tidy()
-    start_ms = clock.monotonic_ms()
+    now, note = clock.monotonic_ms, heard.note
+    start_ms = now()
     end_ms = start_ms + seconds * 1000
 
     async def caller() -> None:
-        since_ms = clock.monotonic_ms()
+        since_ms = now()
         while since_ms < end_ms:
             answer = await call(next(numbers))
-            now_ms = clock.monotonic_ms()
-            heard.note(answer, now_ms - since_ms)
+            now_ms = now()
+            note(answer, now_ms - since_ms)
             since_ms = now_ms
 
     async with asyncio.TaskGroup() as group:
         for _ in range(callers):
             group.create_task(caller())
-    return heard.measured((clock.monotonic_ms() - start_ms) / 1000)
+    return heard.measured((now() - start_ms) / 1000)
 
 
 def percentile(ordered: list[float], percent: float) -> float:

@@ -1,22 +1,19 @@
 """Sides that sell through an inventory."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from hotsku.bench.callers import Call, closed_loop
 from hotsku.bench.report import Measured
 from hotsku.bench.rounds import Plan, Side
 from hotsku.bench.servers import Shop
-from hotsku.domain.deduction import Deduction, Outcome
+from hotsku.domain.deduction import Deduction
 from hotsku.engine.inventory import Inventory
-from hotsku.strategies.base import Answer
 
 # So many units that no round sells them, and that leases on the way are not needed.
 PLENTY = 400_000_000
 # Names of 12 characters, made as cheaply as can be: what a caller does counts as the side's CPU.
 _FIRST_NAME = 100_000_000_000
-# Looked up once, as an enum finds its members slowly.
-_YES, _ACCEPTED, _REPLAYED = Outcome.ACCEPTED, Answer.ACCEPTED, Answer.REPLAYED
 
 
 async def new_item(shop: Shop, partitions: int, total: int = PLENTY) -> str:
@@ -29,20 +26,13 @@ async def new_item(shop: Shop, partitions: int, total: int = PLENTY) -> str:
 
 def single_call(stock: Inventory, skus: Sequence[str]) -> Call:
     """Sells one unit to a new order of a new buyer; the items take turns."""
-    count = len(skus)
+    deduct, count = stock.deduct, len(skus)
 
-    async def call(number: int) -> Answer:
+    def call(number: int) -> Awaitable[Deduction]:
         named = str(_FIRST_NAME + number)
-        return answer_of(await stock.deduct(skus[number % count], 1, order_id=named, buyer_id=named))
+        return deduct(skus[number % count], 1, order_id=named, buyer_id=named)
 
     return call
-
-
-def answer_of(deduction: Deduction) -> Answer:
-    """The deduction's answer in the words of the ladder."""
-    if deduction.outcome is _YES:
-        return _REPLAYED if deduction.replayed else _ACCEPTED
-    return Answer.INSUFFICIENT if deduction.outcome is Outcome.INSUFFICIENT else Answer.SOLD_OUT
 
 
 def single_side(plan: Plan, shop: Shop, callers: int, partitions: int, *, following: bool = False) -> Side:

@@ -7,7 +7,6 @@ from hotsku.bench.report import Chart, Figure, Measured, Section, ratio
 from hotsku.bench.rounds import Plan, Side, alternate
 from hotsku.bench.selling import new_item, single_call
 from hotsku.bench.servers import Shop, open_shop
-from hotsku.strategies.base import Answer
 
 NAME = "reject"
 CALLERS = 512
@@ -54,11 +53,7 @@ async def _sold_out(shop: Shop) -> str:
 
 def _again(shop: Shop, sku: str) -> Call:
     sell = single_call(shop.stock, [sku])
-
-    async def call(number: int) -> Answer:
-        return await sell(number % _SOLD)
-
-    return call
+    return lambda number: sell(number % _SOLD)
 
 
 def _side(plan: Plan, shop: Shop, call: Call, first: int) -> Side:
