@@ -47,6 +47,10 @@ class Path(BatchPath[OrderBatch, BatchReply, Request]):
         super().__init__(incarnation=incarnation, calls_of=lambda _: calls, clock=clock, timing=Timing())
 
     @property
+    def open(self) -> bool:
+        return not self._idle or self._waits()
+
+    @property
     def waiting(self) -> int:
         return len(self.fresh)
 

@@ -55,6 +55,11 @@ class BatchPath(ABC, Generic[W, R, Q]):
 
     @property
     @abstractmethod
+    def open(self) -> bool:
+        """Whether anybody waits for an answer."""
+
+    @property
+    @abstractmethod
     def waiting(self) -> int:
         """See `Sender`."""
 

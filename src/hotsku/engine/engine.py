@@ -15,6 +15,7 @@ from hotsku.errors import BackendUnavailable, InvalidRequest, UnknownItem
 from hotsku.ports import Clock, Fenced, Ledger, Lost, Shard, Signals, Stale, Work
 
 _CLOSE_PATIENCE_S = 10.0
+_CLOSE_LOOK_S = 0.005
 _MOST_A_PAGE = 1000
 NOT_READY = (Fenced, Stale, Lost)
 
@@ -44,8 +45,6 @@ class Engine:
         self._durability = durability
         self._audit = audit
         self._tasks: list[asyncio.Task[None]] = []
-        self._open_calls = 0
-        self._all_answered = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -89,11 +88,6 @@ class Engine:
             raise UnknownItem(sku)
         return item
 
-    def _answered(self) -> None:
-        self._open_calls -= 1
-        if not self._open_calls:
-            self._all_answered.set()
-
     # --- inside ---
 
     async def _tick(self) -> None:
@@ -109,12 +103,12 @@ class Engine:
                 await self._paths.trust_again()
 
     async def _settle(self) -> None:
-        self._all_answered.clear()
-        if not self._open_calls:
-            return
+        """Wait for the calls that are open. It looks, for each call that had to be counted would cost more."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_PATIENCE_S):
-                await self._all_answered.wait()
+                while self._paths.open:  # noqa: ASYNC110
+                    await asyncio.sleep(_CLOSE_LOOK_S)
+        await asyncio.sleep(0)  # who has just been answered hears it first
 
 
 def check_page(limit: object) -> int:

@@ -87,6 +87,15 @@ class ItemPaths:
         """How often `trust_again` is to be called."""
         return self._timing.look_ms / 1000
 
+    @property
+    def open(self) -> bool:
+        """Whether anybody waits for an answer."""
+        return any(
+            partition.open or steps.open
+            for path in self._by_id.values()
+            for partition, steps in zip(path.partitions, path.steps, strict=True)
+        )
+
     def take_batch_sizes(self) -> dict[str, BatchSizes]:
         """The sizes of the batches since the last time: of orders, and of steps."""
         return {"orders": self._servers.order_batches.take(), "steps": self._servers.step_batches.take()}

@@ -120,6 +120,10 @@ class PartitionPath(BatchPath[OrderBatch, BatchReply, Request]):
     # --- the way of a batch ---
 
     @property
+    def open(self) -> bool:
+        return not self._idle or self._waits() or any(not request.abandoned for request in self._parking.waiting)
+
+    @property
     def waiting(self) -> int:
         return len(self._batch) + len(self._fresh) + (len(self._parking.waiting) if self._retry_parked else 0)
 

@@ -42,27 +42,19 @@ class Bulk:
 class Listener:
     """A caller without a task: `hear` is called with its answer, at once."""
 
-    __slots__ = ("_ended", "_hear", "gone")
+    __slots__ = ("_hear", "gone")
 
-    def __init__(self, hear: Callable[[Deduction | HotSKUError], None], ended: Callable[[], None]) -> None:
-        """
-        Args:
-            ended: called when the answer has been heard, or is not waited for any more.
-        """
+    def __init__(self, hear: Callable[[Deduction | HotSKUError], None]) -> None:
         self._hear = hear
-        self._ended = ended
         self.gone = False
 
     def leave(self) -> None:
         """Wait no longer: what is parked for this caller is for others."""
-        if not self.gone:
-            self.gone = True
-            self._ended()
+        self.gone = True
 
     def put(self, _: int, answer: Deduction | HotSKUError) -> None:
         if not self.gone:
             self.gone = True
-            self._ended()
             self._hear(answer)
 
 

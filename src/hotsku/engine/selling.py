@@ -41,10 +41,7 @@ class Selling(Engine):
         future: asyncio.Future[Deduction] = self._loop.create_future()
         terms = None if metadata == "" else Terms(quantity, check_metadata(metadata))
         self._place(path, quantity, order_id, buyer_id, terms, future)
-        try:
-            return await future
-        finally:
-            self._answered()
+        return await future
 
     async def reserve(
         self,
@@ -102,7 +99,7 @@ class Selling(Engine):
             terms: Terms | None = _hold_terms(path, quantity, metadata, ttl)
         else:
             terms = None if metadata == "" else Terms(quantity, check_metadata(metadata))
-        listener = Listener(hear, self._answered)
+        listener = Listener(hear)
         self._place(path, quantity, order_id, buyer_id, terms, listener)
         return listener
 
@@ -138,11 +135,7 @@ class Selling(Engine):
         for partition, requests in zip(path.partitions, homes, strict=True):
             if requests:
                 partition.submit_many(requests)
-        self._open_calls += 1
-        try:
-            await done
-        finally:
-            self._answered()
+        await done
         return [answer for answer in bulk.answers if answer is not None]
 
     # --- for the parts ---
@@ -163,10 +156,7 @@ class Selling(Engine):
         future: asyncio.Future[Deduction] = self._loop.create_future()
         terms = _hold_terms(path, quantity, metadata, ttl, cart=cart)
         self._place(path, quantity, order_id, buyer_id, terms, future)
-        try:
-            return await future
-        finally:
-            self._answered()
+        return await future
 
     # --- inside ---
 
@@ -179,7 +169,7 @@ class Selling(Engine):
         terms: Terms | None,
         future: "asyncio.Future[Deduction] | Listener",
     ) -> None:
-        """Check an order and put it on its way; `_answered` is to be called when `future` has its answer."""
+        """Check an order and put it on its way; `future` will have its answer."""
         check_quantity(quantity)
         if order_id is None:
             check_buyer_id(buyer_id)
@@ -194,7 +184,6 @@ class Selling(Engine):
         field = order_field(order_id, buyer_id)
         request = Request(field, order_id, buyer_id, future, self._paths.now_ms, 0, quantity, terms)
         path.partitions[partition].submit(request)
-        self._open_calls += 1
 
 
 def _hold_terms(path: ItemPath, quantity: int, metadata: str, ttl: timedelta | None, *, cart: bool = False) -> Terms:

@@ -92,7 +92,7 @@ class Stepping(Engine):
         if path is None:
             return None
         argument = _argument(path, verb, payment_ref, ttl, quantity)
-        listener = Listener(hear, self._answered)
+        listener = Listener(hear)
         self._take_step(path, verb, argument, order_id, buyer_id, listener)
         return listener
 
@@ -115,10 +115,7 @@ class Stepping(Engine):
         argument = _argument(path, verb, payment_ref, ttl, quantity)
         future: asyncio.Future[Deduction] = self._loop.create_future()
         self._take_step(path, verb, argument, order_id, buyer_id, future, cart=cart)
-        try:
-            return await future
-        finally:
-            self._answered()
+        return await future
 
     # --- inside ---
 
@@ -133,12 +130,11 @@ class Stepping(Engine):
         *,
         cart: bool = False,
     ) -> None:
-        """Put a step on its way; `_answered` is to be called when `future` has its answer."""
+        """Put a step on its way; `future` will have its answer."""
         check_order_ids(order_id, buyer_id)
         step = Step(verb, order_field(order_id, buyer_id), argument, cart)
         steps = path.steps[home(order_id, buyer_id, len(path.steps))]
         steps.submit(StepRequest(step.field, order_id, buyer_id, future, self._paths.now_ms, 0, step))
-        self._open_calls += 1
 
 
 def _argument(

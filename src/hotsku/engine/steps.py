@@ -89,6 +89,10 @@ class StepPath(BatchPath[StepBatch, StepReply, StepRequest]):
     # --- the way of a batch ---
 
     @property
+    def open(self) -> bool:
+        return bool(not self._idle or self._fresh or self._early or self._missing or self._asking)
+
+    @property
     def waiting(self) -> int:
         return len(self._batch) + len(self._fresh)
 
