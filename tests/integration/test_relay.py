@@ -51,6 +51,44 @@ async def test_a_flush_publishes_whatever_the_count(stack: Stack) -> None:
     await until(lambda: _published(stack, 1))
 
 
+async def test_what_is_counted_while_the_relay_rests_goes_out_together(stack: Stack) -> None:
+    """A message and its transaction cost what a hundred events cost."""
+    item = await stack.item()
+    stack.run(stack.new_relay(interval_ms=NEVER_MS, upkeep_ms=NEVER_MS, rest_ms=NEVER_MS))
+    await stack.signals.listening()
+    for number in range(1, 11):
+        await stack.sell(item, 10)
+        stack.signals.publish(_counted(item.id))
+        if number == 1:
+            await until(lambda: _published(stack, 10))
+    stack.signals.publish(Work(flush=[PartitionRef(item.id, 0)]))
+    await until(lambda: _published(stack, 100))
+    assert [decode_message(body).last_seq for body in await stack.topic()] == [10, 100]
+
+
+async def test_a_flush_does_not_wait_for_the_rest(stack: Stack) -> None:
+    item = await stack.item()
+    stack.run(stack.new_relay(interval_ms=NEVER_MS, upkeep_ms=NEVER_MS, rest_ms=NEVER_MS))
+    await stack.signals.listening()
+    for number in (1, 2, 3):
+        await stack.sell(item, 1)
+        stack.signals.publish(Work(flush=[PartitionRef(item.id, 0)]))
+        await until(lambda n=number: _published(stack, n))  # type: ignore[misc]
+
+
+async def test_what_the_window_held_up_does_not_wait_for_the_rest(stack: Stack) -> None:
+    """Or a backlog would take as many rests as it has windows."""
+    item = await stack.item(total=100_000)
+    await stack.sell(item, 60_000, batch=1000)
+    relay = stack.new_relay(interval_ms=NEVER_MS, upkeep_ms=NEVER_MS, rest_ms=NEVER_MS)
+    stack.run(relay)
+    await stack.signals.listening()
+    stack.signals.publish(_counted(item.id))
+    await until(lambda: _published(stack, 40_000))
+    stack.run(stack.new_applier())
+    await until(lambda: _is(stack.applied(item, 0), 60_000))
+
+
 async def test_the_count_triggers_and_does_not_cap(stack: Stack) -> None:
     item = await stack.item(total=40_000)
     await stack.sell(item, 6_000, batch=1000)

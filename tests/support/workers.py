@@ -72,7 +72,9 @@ class Stack:
         """The broker as another process has it."""
         return StreamsBroker(self.client, self.slices, self.clock, f"reader-{next(self._readers)}")
 
-    def new_relay(self, *, interval_ms: int = 20, upkeep_ms: int = 20, resend_after_ms: int = 200) -> Relay:
+    def new_relay(
+        self, *, interval_ms: int = 20, upkeep_ms: int = 20, resend_after_ms: int = 200, rest_ms: int = 200
+    ) -> Relay:
         return Relay(
             self.shard,
             self.ledger,
@@ -82,6 +84,7 @@ class Stack:
             interval_ms=interval_ms,
             upkeep_ms=upkeep_ms,
             resend_after_ms=resend_after_ms,
+            rest_ms=rest_ms,
         )
 
     def new_applier(self) -> Applier:

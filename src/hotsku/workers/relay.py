@@ -1,8 +1,9 @@
 """The relay: moves events from the partitions' streams to the broker, until the ledger has them.
 
 Two triggers, each on its own: a count (engines tell when N events have gathered) and a time (whatever waits goes out
-each interval). A flush is a third, for rounds that wait for returned units. What the ledger does not have after a while
-is sent again from its watermark, so nothing depends on the broker or on a signal. Streams are trimmed by the watermark.
+each interval). A flush is a third, for rounds that wait for returned units; it alone cuts the relay's rest short.
+What the ledger does not have after a while is sent again from its watermark, so nothing depends on the broker or on a
+signal. Streams are trimmed by the watermark.
 """
 
 import asyncio
@@ -60,6 +61,7 @@ class Relay:
         interval_ms: int = 1000,
         upkeep_ms: int = 1000,
         resend_after_ms: int = 2000,
+        rest_ms: int = 100,
         spans: Spans = NO_SPANS,
     ) -> None:
         """
@@ -68,6 +70,9 @@ class Relay:
             upkeep_ms: how often the ledger is asked for partitions and watermarks, streams are trimmed, and losses
                 looked for.
             resend_after_ms: how long a watermark may stand still below what was published.
+            rest_ms: after publishing, what nobody waits for waits so long, but no longer than the time trigger. Where
+                a partition reaches its count again at once, a message and its transaction have more events then, and
+                cost less for each.
         """
         self._shard = shard
         self._ledger = ledger
@@ -75,6 +80,7 @@ class Relay:
         self._publisher = Publisher(shard, ledger, broker, clock, spans)
         self._interval_s = interval_ms / 1000
         self._upkeep_s = upkeep_ms / 1000
+        self._rest_s = min(rest_ms, interval_ms) / 1000
         self._tracks = Tracks(clock, resend_after_ms)
         signals.subscribe(needs=self._hear_needs, work=self._hear_work)
 
@@ -146,7 +152,15 @@ class Relay:
     async def _publish_when_due(self) -> None:
         await self._tracks.wake.wait()
         self._tracks.wake.clear()
+        self._tracks.urgent.clear()
         await self._publish_due()
+        if not self._tracks.any_due:  # else the window is full, and goes on as soon as the ledger has moved
+            await self._rest()
+
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._rest_s):
+                await self._tracks.urgent.wait()
 
     async def _publish_due(self) -> None:
         """Publish what is due, as far as the window goes; the rest stays due until the ledger has moved."""

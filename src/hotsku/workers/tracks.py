@@ -16,6 +16,7 @@ class Tracks:
 
     Attributes:
         wake: set when there may be something to publish.
+        urgent: set when that should not wait: somebody waits for it, or had its share in flight until now.
         moved: set when the ledger has more than before.
     """
 
@@ -28,6 +29,7 @@ class Tracks:
         self._broken: set[tuple[PartitionRef, int]] = set()
         self._turn = 0
         self.wake = asyncio.Event()
+        self.urgent = asyncio.Event()
         self.moved = asyncio.Event()
 
     def get(self, ref: PartitionRef) -> Progress | None:
@@ -48,6 +50,8 @@ class Tracks:
         if more:
             self._due = more | self._due if first else self._due | more
             self.wake.set()
+            if first:
+                self.urgent.set()
 
     def take_due(self, count: int) -> list[PartitionRef]:
         """The next ones, at most `count`; they are no longer due."""
@@ -121,6 +125,7 @@ class Tracks:
         if track.ref in self._held:
             self._held.discard(track.ref)
             self._due[track.ref] = None
+            self.urgent.set()
         if self._due:
             self.wake.set()
 
