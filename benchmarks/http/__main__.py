@@ -12,7 +12,7 @@ from typing import Any
 import uvloop
 
 from benchmarks.http import sides
-from benchmarks.http.report import AT_80, CONSTANT, HELD, ROUTE, TUTORIAL, Report, medians, words
+from benchmarks.http.report import AT_80, CONSTANT, HELD, HELD_AT_80, ROUTE, TUTORIAL, Report, medians, words
 
 CONNECTIONS = 64
 _PEAK_SHARE = 0.8
@@ -28,14 +28,14 @@ async def measure_all(rounds: int, seconds: float, partitions: int | None) -> Re
         tutorial = await exits.enter_async_context(sides.tutorial(folders[0]))
         route = await exits.enter_async_context(sides.route(folders[1], partitions))
 
-        async def held() -> dict[str, Any]:
+        async def held(rate: float = 0) -> dict[str, Any]:
             with sides.ledger_held(folders[1] / ".hotsku"):
-                figures = await route.measure(seconds, CONNECTIONS)
+                figures = await route.measure(seconds, CONNECTIONS, rate)
             await sides.ledger_followed(route.port)
             return figures
 
-        async def following() -> dict[str, Any]:
-            figures = await route.measure(seconds, CONNECTIONS)
+        async def following(rate: float = 0) -> dict[str, Any]:
+            figures = await route.measure(seconds, CONNECTIONS, rate)
             await sides.ledger_followed(route.port)
             return figures
 
@@ -46,12 +46,9 @@ async def measure_all(rounds: int, seconds: float, partitions: int | None) -> Re
             TUTORIAL: lambda: tutorial.measure(seconds, CONNECTIONS),
         }
         found = await _in_turns(measures, rounds)
-        rate = _PEAK_SHARE * found[ROUTE]["per_s"]
-        open_loops = []
-        for _ in range(rounds):
-            open_loops.append(await route.measure(seconds, CONNECTIONS, rate))
-            await sides.ledger_followed(route.port)
-    return Report(found | {AT_80: medians(open_loops)})
+        open_loops = [await following(_PEAK_SHARE * found[ROUTE]["per_s"]) for _ in range(rounds)]
+        held_loops = [await held(_PEAK_SHARE * found[HELD]["per_s"]) for _ in range(rounds)]
+    return Report(found | {AT_80: medians(open_loops), HELD_AT_80: medians(held_loops)})
 
 
 async def _in_turns(measures: dict[str, Measure], rounds: int) -> dict[str, Any]:

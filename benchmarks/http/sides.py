@@ -7,7 +7,7 @@ import re
 import socket
 import sys
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +15,11 @@ from typing import Any, cast
 import psutil
 
 from hotsku.bench.servers import running_server
+
+# A server process has the first CPU for itself; load, shard and worker have the others. Left to itself, the scheduler
+# moves the load to the server's CPU whenever it is sent an answer, and what is measured is the sum of both.
+_CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+_SERVERS, _OTHERS = _CPUS[:1], _CPUS[1:]
 
 
 class Server:
@@ -28,6 +33,8 @@ class Server:
         self.port = port
         self._processes = {"server": psutil.Process(pid), **behind}
         self._rounds = 0
+        for name, process in self._processes.items():
+            _pin(process, _SERVERS if name == "server" else _OTHERS)
 
     async def measure(self, seconds: float, connections: int, rate: float = 0) -> dict[str, Any]:
         """Load it for some seconds.
@@ -41,6 +48,7 @@ class Server:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "benchmarks.http.load", *arguments, stdout=asyncio.subprocess.PIPE
         )
+        _pin(psutil.Process(process.pid), _OTHERS)
         out, _ = await process.communicate()
         after = self._cpu_s()
         figures: dict[str, Any] = json.loads(out)
@@ -67,7 +75,8 @@ async def tutorial(folder: Path) -> AsyncIterator[Server]:
     async with AsyncExitStack() as exits:
         valkey = await exits.enter_async_context(running_server(folder, on_disk=False))
         environment = {"SHARD_SOCKET": str(valkey.spec.socket)}
-        yield await exits.enter_async_context(_module("benchmarks.http.tutorial", environment))
+        shard = psutil.Process(valkey.pid)
+        yield await exits.enter_async_context(_module("benchmarks.http.tutorial", environment, shard=shard))
 
 
 @asynccontextmanager
@@ -114,7 +123,7 @@ async def ledger_followed(port: int) -> None:
 
 
 @asynccontextmanager
-async def _module(name: str, environment: dict[str, str]) -> AsyncIterator[Server]:
+async def _module(name: str, environment: dict[str, str], **behind: psutil.Process) -> AsyncIterator[Server]:
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
         fd = listening.fileno()
         os.set_inheritable(fd, True)
@@ -124,10 +133,16 @@ async def _module(name: str, environment: dict[str, str]) -> AsyncIterator[Serve
         port = listening.getsockname()[1]
         try:
             await asyncio.to_thread(_post, port, "/v1/items/a/deductions", {"order_id": "first"})
-            yield Server(port, process.pid)
+            yield Server(port, process.pid, **behind)
         finally:
             process.terminate()
             await process.wait()
+
+
+def _pin(process: psutil.Process, cpus: Collection[int]) -> None:
+    """Have a process run on these CPUs alone, if there are any: its threads now, and those that they start."""
+    for thread in process.threads() if cpus else ():
+        os.sched_setaffinity(thread.id, cpus)
 
 
 def _post(port: int, path: str, body: dict[str, object]) -> None:
