@@ -164,7 +164,7 @@ async def test_who_has_nothing_to_send_any_more_is_left_out() -> None:
     assert server.sent == [[1]]
 
 
-async def test_each_hears_its_own_answer_and_the_servers_time_is_taken_from_the_first_that_has_it() -> None:
+async def test_each_hears_its_own_answer_and_the_next_deadline_is_by_the_servers_time() -> None:
     server = Server()
     partitions = [*await server.want(0, 1, 2), *await server.want(3, size=200)]
     await server.answer([Lost("gone", sent=True), Late(7_000)])
@@ -172,6 +172,17 @@ async def test_each_hears_its_own_answer_and_the_servers_time_is_taken_from_the_
     assert server.shard_clock.in_ms(0) == 7_000
     _, deadline_ms, _ = server.under_way[-1]
     assert deadline_ms == 9_000  # the next call's: by the server's clock
+
+
+@pytest.mark.parametrize("answers", [[reply(7_000), reply(5_000)], [reply(5_000), Late(7_000)]])
+async def test_of_several_times_the_latest_counts(answers: list[Answer]) -> None:
+    """Else a partition whose clock is ahead of the others' would be late again each time."""
+    server = Server()
+    await server.want(0, 1, size=10)
+    await server.answer(answers)
+    await server.want(0, 1, size=10)
+    _, deadline_ms, _ = server.under_way[-1]
+    assert deadline_ms == 9_000
 
 
 async def test_a_call_that_breaks_off_makes_room_for_others() -> None:

@@ -173,7 +173,10 @@ class Calls(Generic[W, R]):
             return [Lost("the shard's reply could not be read", sent=True)] * len(batches)
 
     def _observe(self, answers: Sequence[R | Refusal]) -> None:
-        for answer in answers:
-            if isinstance(answer, BatchReply | StepReply | Late):
-                self._clock.observe(answer.now_ms)
-                return
+        """The latest time counts. Answers differ: a partition's clock never goes back, so after a failover it may be
+        ahead of its server's; a cluster's server decides one slot after the other; and a slot may have moved. Deadlines
+        by the latest let a lost call count as open for longer; by an earlier one, a partition might be late each time.
+        """
+        times = [answer.now_ms for answer in answers if isinstance(answer, BatchReply | StepReply | Late)]
+        if times:
+            self._clock.observe(max(times))
