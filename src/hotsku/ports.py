@@ -344,6 +344,13 @@ class EventRow(Struct, frozen=True, kw_only=True):
     payment_ref: str = ""
 
 
+class Created(Struct, frozen=True):
+    """An item, and whether it is new: made by this call, and not found made the same."""
+
+    item: Item
+    new: bool
+
+
 class Adjusted(Struct, frozen=True, kw_only=True):
     """What became of a restock: `status` is "done" (also when it was done before), "conflict" (the id was used with
     another quantity), "short" (the pool has fewer units than are to go; partitions may have them) or "closed".
@@ -429,7 +436,7 @@ class Ledger(Protocol):
     @property
     def ledger_id(self) -> str: ...
 
-    async def create_item(self, spec: ItemSpec, durability: str, now_ms: int) -> Item: ...
+    async def create_item(self, spec: ItemSpec, durability: str, now_ms: int) -> Created: ...
     async def item(self, sku: str) -> Item | None: ...
     async def item_by_id(self, item_id: int) -> Item | None: ...
     async def items(self, after: str | None, limit: int) -> list[Item]: ...

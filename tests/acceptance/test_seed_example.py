@@ -28,7 +28,7 @@ async def stack(module_valkey: TestServer, tmp_path: Path) -> AsyncIterator[Stac
 
 
 async def test_the_seed_example(stack: Stack) -> None:
-    item = await stack.ledger.create_item(spec(total=10_000), "durable", stack.clock.now_ms())
+    item = (await stack.ledger.create_item(spec(total=10_000), "durable", stack.clock.now_ms())).item
     ref = PartitionRef(item.id, 0)
     await stack.shard.begin(ref, 1, item, await stack.shard.memory(ref))
     await stack.ledger.open_partition(ref, 1)

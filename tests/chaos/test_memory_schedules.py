@@ -106,7 +106,8 @@ async def test_what_the_ledger_knows_is_on_the_shard_again(valkey: TestServer, t
     print(f"seed {seed}")
     random = Random(seed)
     async with open_stack(valkey, tmp_path) as stack:
-        item = await stack.ledger.create_item(spec(total=TOTAL, partitions=1, limit_per_buyer=1_000), "durable", 0)
+        wanted = spec(total=TOTAL, partitions=1, limit_per_buyer=1_000)
+        item = (await stack.ledger.create_item(wanted, "durable", 0)).item
         await open_item(stack.ledger, stack.shard, stack.clock, item)
         losses = Losses(stack, item, random)
         stack.run(stack.new_relay(), stack.new_applier())

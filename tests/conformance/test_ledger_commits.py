@@ -49,13 +49,14 @@ async def far(database: Database, proxy: tuple[TcpProxy, int]) -> AsyncIterator[
 
 async def _create(ledger: SqlLedger, far: SqlLedger, cut: Cut) -> None:
     cut()
-    item = await far.create_item(spec(total=100, partitions=3), "durable", NOW)
-    assert await ledger.item("sneaker") == item
-    assert len(await ledger.partitions(item.id)) == 3
+    made = await far.create_item(spec(total=100, partitions=3), "durable", NOW)
+    assert made.new
+    assert await ledger.item("sneaker") == made.item
+    assert len(await ledger.partitions(made.item.id)) == 3
 
 
 async def _open(ledger: SqlLedger, far: SqlLedger, cut: Cut) -> None:
-    item = await ledger.create_item(spec(), "durable", NOW)
+    item = (await ledger.create_item(spec(), "durable", NOW)).item
     cut()
     await far.open_partition(PartitionRef(item.id, 0), 1)
     assert (await ledger.partitions(item.id))[0].state == "open"
@@ -276,3 +277,12 @@ async def test_leases_of_unknown_outcome_are_found_only_if_they_are_the_same(
     proxy[0].meanwhile = lambda: ledger.lease([Grant(ref, 1, 0, 10 if mine else 11)], NOW)
     assert await far.lease([Grant(ref, 1, 0, 10)], NOW) == ([Lease(ref, 1, 1, 10)] if mine else None)
     assert (await ledger.standing(item.id)).pool == (90 if mine else 89)
+
+
+async def test_an_item_that_another_made_while_a_commit_was_lost_is_not_new(
+    ledger: SqlLedger, far: SqlLedger, proxy: tuple[TcpProxy, int]
+) -> None:
+    proxy[0].fault = "lose commit"
+    proxy[0].meanwhile = lambda: ledger.create_item(spec(), "durable", NOW)
+    assert not (await far.create_item(spec(), "durable", NOW)).new
+    assert len(await ledger.items(None, 10)) == 1

@@ -10,13 +10,13 @@ from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import Standing
 from hotsku.errors import IdempotencyConflict, InvalidRequest, UnknownItem
 from hotsku.ledger import SqlLedger
-from hotsku.ports import Adjusted
+from hotsku.ports import Adjusted, Created
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_new_item_has_all_its_units_in_the_pool_and_partitions_without_leases(ledger: SqlLedger) -> None:
-    item = await ledger.create_item(spec(total=100, partitions=3), "fast", NOW)
+    item = (await ledger.create_item(spec(total=100, partitions=3), "fast", NOW)).item
     assert await ledger.standing(item.id) == Standing(total=100, pool=100, preallocated=0, sold=0)
     rows = await ledger.partitions(item.id)
     assert [(row.partition, row.incarnation, row.state, row.durability, row.lease_no) for row in rows] == [
@@ -26,7 +26,7 @@ async def test_a_new_item_has_all_its_units_in_the_pool_and_partitions_without_l
 
 async def test_an_item_is_read_as_it_was_made(ledger: SqlLedger) -> None:
     made = spec(limit_per_buyer=2, opens_at_ms=5, closes_at_ms=9, hold_ttl_ms=60_000, refund_restores_limit=True)
-    item = await ledger.create_item(made, "durable", NOW)
+    item = (await ledger.create_item(made, "durable", NOW)).item
     assert item.spec == made
     assert await ledger.item("sneaker") == item
     assert await ledger.item_by_id(item.id) == item
@@ -36,12 +36,24 @@ async def test_an_item_is_read_as_it_was_made(ledger: SqlLedger) -> None:
 
 async def test_the_same_item_again_is_the_same_item(ledger: SqlLedger) -> None:
     first = await ledger.create_item(spec(partitions=2), "durable", NOW)
-    assert await ledger.create_item(spec(partitions=2), "durable", NOW + 1) == first
-    assert len(await ledger.partitions(first.id)) == 2
+    assert first.new
+    assert await ledger.create_item(spec(partitions=2), "durable", NOW + 1) == Created(first.item, new=False)
+    assert len(await ledger.partitions(first.item.id)) == 2
+
+
+async def test_of_those_who_make_an_item_at_the_same_moment_one_has_made_it(
+    ledger: SqlLedger, database: Database
+) -> None:
+    other = database.open_only()
+    asked = [each.create_item(spec(), "durable", NOW) for _ in range(5) for each in (ledger, other)]
+    made = await asyncio.gather(*asked)
+    assert sorted(each.new for each in made) == [False] * 9 + [True]
+    assert {each.item for each in made} == {made[0].item}
+    await other.close()
 
 
 async def test_an_item_with_other_figures_is_a_conflict_that_names_them(ledger: SqlLedger) -> None:
-    item = await ledger.create_item(spec(total=100), "durable", NOW)
+    item = (await ledger.create_item(spec(total=100), "durable", NOW)).item
     with pytest.raises(IdempotencyConflict, match="total is 100, not 101, limit_per_buyer is None, not 2") as caught:
         await ledger.create_item(spec(total=101, limit_per_buyer=2, opens_at_ms=7), "durable", NOW)
     assert "another opens_at" in str(caught.value)
@@ -76,7 +88,7 @@ async def test_partitions_of_all_items_come_in_order(ledger: SqlLedger) -> None:
 
 
 async def test_the_state_of_an_item_changes_and_counts_its_version(ledger: SqlLedger) -> None:
-    item = await ledger.create_item(spec(total=100), "durable", NOW)
+    item = (await ledger.create_item(spec(total=100), "durable", NOW)).item
     assert (item.state, item.version) == ("open", 1)
     seen = [await ledger.set_item_state(item.id, state) for state in ("paused", "paused", "open", "closed", "closed")]
     assert [(each.state, each.version) for each in seen] == [
@@ -93,11 +105,11 @@ async def test_the_state_of_an_item_changes_and_counts_its_version(ledger: SqlLe
 
 
 async def test_what_is_closed_stays_closed(ledger: SqlLedger) -> None:
-    item = await ledger.create_item(spec(total=100), "durable", NOW)
+    item = (await ledger.create_item(spec(total=100), "durable", NOW)).item
     closed = await ledger.set_item_state(item.id, "closed")
     for state in ("open", "paused"):
         assert await ledger.set_item_state(item.id, state) == closed
-    assert (await ledger.create_item(spec(total=100), "durable", NOW)).state == "closed"
+    assert (await ledger.create_item(spec(total=100), "durable", NOW)).item.state == "closed"
 
 
 async def test_an_item_grows_and_shrinks_once_for_each_adjustment(ledger: SqlLedger, database: Database) -> None:
@@ -137,10 +149,10 @@ async def test_a_closed_item_is_not_adjusted_but_says_what_was_done_before(ledge
 
 
 async def test_creations_compare_the_total_that_the_item_was_made_with(ledger: SqlLedger) -> None:
-    item = await ledger.create_item(spec(total=100), "durable", NOW)
+    item = (await ledger.create_item(spec(total=100), "durable", NOW)).item
     await ledger.adjust(item.id, "a", 20, NOW)
     await ledger.adjust(item.id, "b", -50, NOW)
-    again = await ledger.create_item(spec(total=100), "durable", NOW)
+    again = (await ledger.create_item(spec(total=100), "durable", NOW)).item
     assert (again.id, again.spec.total) == (item.id, 70)
     with pytest.raises(IdempotencyConflict, match="total is 100, not 70"):
         await ledger.create_item(spec(total=70), "durable", NOW)

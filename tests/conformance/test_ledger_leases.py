@@ -63,7 +63,7 @@ async def test_the_pool_can_be_leased_to_its_last_unit_and_no_further(ledger: Sq
     ],
 )
 async def test_one_lost_guard_rolls_back_the_whole_round(ledger: SqlLedger, bad: tuple[int, int, int, int]) -> None:
-    item = await ledger.create_item(spec(total=100, partitions=5), "durable", NOW)
+    item = (await ledger.create_item(spec(total=100, partitions=5), "durable", NOW)).item
     for partition in (0, 1, 3, 4):
         await ledger.open_partition(PartitionRef(item.id, partition), 1)
     await ledger.fence_partition(PartitionRef(item.id, 3), 1, "lost its memory")

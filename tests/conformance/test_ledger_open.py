@@ -22,7 +22,7 @@ def _open(url: str) -> None:
 
 async def test_a_ledger_keeps_its_id_and_its_items(empty_database: Database) -> None:
     first = empty_database.open()
-    item = await first.create_item(spec(), "durable", NOW)
+    item = (await first.create_item(spec(), "durable", NOW)).item
     await first.close()
     second = empty_database.open()
     assert second.ledger_id == first.ledger_id

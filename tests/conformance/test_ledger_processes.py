@@ -131,5 +131,5 @@ async def test_a_file_that_stays_locked_is_unavailable_and_can_still_be_read(
         with pytest.raises(BackendUnavailable, match="database is locked"):
             await ledger.create_item(spec(), "durable", NOW)
         assert await ledger.items(None, 1) == []
-    assert (await ledger.create_item(spec(), "durable", NOW)).id == 1
+    assert (await ledger.create_item(spec(), "durable", NOW)).item.id == 1
     await ledger.close()

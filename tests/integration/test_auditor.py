@@ -29,7 +29,7 @@ async def test_an_item_that_never_began_is_no_problem(going: Sale) -> None:
 
 
 async def test_a_begun_item_that_the_ledger_has_as_new_is_no_problem(going: Sale) -> None:
-    item = await going.stack.ledger.create_item(spec("fresh", total=10), "durable", 0)
+    item = (await going.stack.ledger.create_item(spec("fresh", total=10), "durable", 0)).item
     ref = PartitionRef(item.id, 0)
     await going.stack.shard.begin(ref, 1, item, await going.stack.shard.memory(ref))
     assert (await going.auditor.audit()).ok
@@ -105,7 +105,7 @@ async def test_a_sale_on_its_way_is_green_at_every_moment(going: Sale) -> None:
 async def test_many_items_make_a_small_report(going: Sale) -> None:
     stack = going.stack
     for number in range(60):
-        item = await stack.ledger.create_item(spec(f"item-{number}", total=10), "durable", 0)
+        item = (await stack.ledger.create_item(spec(f"item-{number}", total=10), "durable", 0)).item
         await open_item(stack.ledger, stack.shard, stack.clock, item)
     report = await going.auditor.audit()
     assert report.ok

@@ -95,7 +95,7 @@ async def shop(stack: Stack) -> Shop:
 async def _shop(stack: Stack, totals: dict[str, int]) -> Shop:
     items = {}
     for sku, total in totals.items():
-        item = await stack.ledger.create_item(spec(sku=sku, total=total, partitions=2), "durable", 0)
+        item = (await stack.ledger.create_item(spec(sku=sku, total=total, partitions=2), "durable", 0)).item
         await open_item(stack.ledger, stack.shard, stack.clock, item)
         items[sku] = item
     return Shop(stack, items)

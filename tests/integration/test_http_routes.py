@@ -1,11 +1,13 @@
 """What each route answers, over HTTP, from a real server on an embedded folder."""
 
+import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import httpx
 import pytest
 from tests.support.folder_processes import Folder, embedded_folder, eventually
-from tests.support.gateway import Gateway, order, running_gateway
+from tests.support.gateway import Gateway, order, post, running_gateway
 from tests.support.problems import no
 
 
@@ -177,6 +179,18 @@ def test_items_are_created_once(http: httpx.Client) -> None:
     late = {"sku": "n", "total": 1, "opens_at": "9999-12-31T23:00:00-12:00"}  # in UTC it is in the year 10000
     assert no(http.post("/v1/items", json=late), 400)["field"] == "opens_at"
     assert no(http.post("/v1/items?dry=1", json=body), 400)["field"] == "dry"
+
+
+def test_of_those_who_create_an_item_at_the_same_moment_one_has_created_it(gateway: Gateway) -> None:
+    for number in range(3):
+        body = json.dumps({"sku": f"z-race-{number}", "total": 10, "partitions": 2})
+        with ExitStack() as exits:
+            connections = [exits.enter_context(gateway.connect()) for _ in range(6)]
+            for each in connections:
+                each.send(post("/v1/items", body))
+            answers = [each.answer() for each in connections]
+        assert sorted(answer.status for answer in answers) == [200] * 5 + [201]
+        assert [answer.json for answer in answers] == [answers[0].json] * 6
 
 
 def test_items_are_listed_by_sku(http: httpx.Client) -> None:

@@ -132,7 +132,7 @@ async def test_without_any_shard_all_partitions_are_named(stack: Stack) -> None:
 async def test_a_partition_whose_older_server_may_still_sell_is_named(
     stack: Stack, durability: str, named: list[int]
 ) -> None:
-    item = await stack.ledger.create_item(spec(total=1_000, partitions=1), durability, 0)
+    item = (await stack.ledger.create_item(spec(total=1_000, partitions=1), durability, 0)).item
     await open_item(stack.ledger, stack.shard, stack.clock, item)
     await stack.client.flushall()
     await stack.ledger.fence_partition(PartitionRef(item.id, 0), 1, "promoted")
@@ -140,7 +140,7 @@ async def test_a_partition_whose_older_server_may_still_sell_is_named(
 
 
 async def test_who_opens_an_item_with_an_older_look_at_it_opens_it_paused(stack: Stack, caller: Caller) -> None:
-    looked = await stack.ledger.create_item(spec(total=1_000, partitions=2), "durable", 0)
+    looked = (await stack.ledger.create_item(spec(total=1_000, partitions=2), "durable", 0)).item
     assert (await _management(stack).pause(looked)).unreachable == []
     await open_item(stack.ledger, stack.shard, stack.clock, looked)
     assert [await caller.deduct(looked, _at(n, 2)) for n in range(2)] == ["P", "P"]
@@ -149,7 +149,7 @@ async def test_who_opens_an_item_with_an_older_look_at_it_opens_it_paused(stack:
 @pytest.mark.parametrize("after", ["memory", "begin"])
 async def test_who_pauses_an_item_that_another_begins_dies_at_once(stack: Stack, caller: Caller, after: str) -> None:
     """The ledger has it, no partition does: it is not opened for sale all the same."""
-    item = await stack.ledger.create_item(spec(total=1_000, partitions=2), "durable", 0)
+    item = (await stack.ledger.create_item(spec(total=1_000, partitions=2), "durable", 0)).item
     between: Between[Shard] = Between(after, lambda: stack.ledger.set_item_state(item.id, "paused"))
     await open_item(stack.ledger, between.on(stack.shard), stack.clock, item)
     assert [await caller.deduct(item, _at(n, 2)) for n in range(2)] == ["P", "P"]
@@ -159,7 +159,7 @@ async def test_who_pauses_an_item_that_another_begins_dies_at_once(stack: Stack,
 @pytest.mark.parametrize("after", ["memory", "partitions", "begin"])
 async def test_an_item_is_paused_while_another_begins_it(stack: Stack, caller: Caller, after: str, state: str) -> None:
     """The other has read the item before, and may have begun a partition with that."""
-    item = await stack.ledger.create_item(spec(total=1_000, partitions=2), "durable", 0)
+    item = (await stack.ledger.create_item(spec(total=1_000, partitions=2), "durable", 0)).item
     management = _management(stack)
     unreachable: list[int] = []
 
@@ -270,7 +270,7 @@ async def test_a_close_that_was_cut_off_anywhere_is_finished_by_the_next(stack: 
     stack.run(stack.new_relay(), stack.new_applier())
     after, ended = 1, False
     while not ended:
-        made = await stack.ledger.create_item(spec(sku=f"s-{after}", total=100, partitions=2), "durable", 0)
+        made = (await stack.ledger.create_item(spec(sku=f"s-{after}", total=100, partitions=2), "durable", 0)).item
         await open_item(stack.ledger, stack.shard, stack.clock, made)
         for n in range(2):
             await caller.hold(made, _at(n, 2), quantity=3)
@@ -427,7 +427,7 @@ async def test_a_restock_that_was_cut_off_is_finished_once(stack: Stack) -> None
     stack.run(stack.new_relay(), stack.new_applier())
     after, ended = 1, False
     while not ended:
-        item = await stack.ledger.create_item(spec(sku=f"s-{after}", total=100, partitions=2), "durable", 0)
+        item = (await stack.ledger.create_item(spec(sku=f"s-{after}", total=100, partitions=2), "durable", 0)).item
         await open_item(stack.ledger, stack.shard, stack.clock, item)
         try:
             await _management(stack, Scissors(after)).restock(item, -90, "a")

@@ -177,7 +177,7 @@ async def test_a_new_partition_is_not_its_business(stack: Stack) -> None:
         item.spec.__class__(sku="later", total=10, partitions=1), "durable", stack.clock.now_ms()
     )
     await stack.new_recoverer().look()
-    assert (await stack.shard.status(PartitionRef(made.id, 0))).incarnation == 0
+    assert (await stack.shard.status(PartitionRef(made.item.id, 0))).incarnation == 0
 
 
 async def test_two_at_once(stack: Stack) -> None:

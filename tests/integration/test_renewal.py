@@ -38,7 +38,7 @@ async def stack(valkey: TestServer, tmp_path: Path) -> AsyncIterator[Stack]:
 
 
 async def _limited(stack: Stack, limit: int | None = None) -> Item:
-    item = await stack.ledger.create_item(spec(total=10_000, partitions=1, limit_per_buyer=limit), "durable", 0)
+    item = (await stack.ledger.create_item(spec(total=10_000, partitions=1, limit_per_buyer=limit), "durable", 0)).item
     await open_item(stack.ledger, stack.shard, stack.clock, item)
     return item
 
@@ -286,7 +286,7 @@ async def test_holds_wait_also_where_the_shard_has_all_that_the_ledger_has(stack
 @pytest.mark.parametrize("restores", [False, True])
 async def test_limits_are_counted_as_before(stack: Stack, restores: bool) -> None:
     made = spec(total=10_000, partitions=1, limit_per_buyer=10, refund_restores_limit=restores)
-    item = await stack.ledger.create_item(made, "durable", 0)
+    item = (await stack.ledger.create_item(made, "durable", 0)).item
     await open_item(stack.ledger, stack.shard, stack.clock, item)
     caller = Caller(stack.ledger, stack.shard)
     for name in ("a", "b", "c"):

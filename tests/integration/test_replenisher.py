@@ -129,7 +129,7 @@ async def test_an_engine_opens_what_it_finds_half_made(bench: Bench, begun: int)
 
 
 async def _die_creating(bench: Bench, begun: int) -> None:
-    item = await bench.stack.ledger.create_item(ItemSpec(sku="sku", total=400, partitions=2), "durable", 0)
+    item = (await bench.stack.ledger.create_item(ItemSpec(sku="sku", total=400, partitions=2), "durable", 0)).item
     ref = PartitionRef(item.id, 1)
     if begun >= 1:
         await bench.shard.begin(ref, 1, item, await bench.shard.memory(ref))

@@ -38,7 +38,7 @@ def spec(sku: str = "sneaker", total: int = 10_000, partitions: int = 1, **more:
 
 async def open_item(ledger: SqlLedger, item_spec: ItemSpec, *units: int) -> Item:
     """An item whose partitions are open; the first ones have a lease of `units`."""
-    item = await ledger.create_item(item_spec, "durable", NOW)
+    item = (await ledger.create_item(item_spec, "durable", NOW)).item
     for partition in range(item_spec.partitions):
         await ledger.open_partition(PartitionRef(item.id, partition), 1)
     grants = [Grant(PartitionRef(item.id, partition), 1, 0, quantity) for partition, quantity in enumerate(units)]

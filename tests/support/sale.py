@@ -91,7 +91,7 @@ async def going_sale(server: TestServer, folder: Path) -> AsyncIterator[Sale]:
     """Two partitions and a limit of 5; the first has sold three orders that the ledger has, then given back 7 units and
     sold a fourth order, which the ledger has not."""
     async with open_stack(server, folder) as stack:
-        item = await stack.ledger.create_item(spec(total=1_000, partitions=2, limit_per_buyer=5), "durable", 0)
+        item = (await stack.ledger.create_item(spec(total=1_000, partitions=2, limit_per_buyer=5), "durable", 0)).item
         await open_item(stack.ledger, stack.shard, stack.clock, item)
         sale = Sale(stack, item, folder)
         await sale.deduct(("o-1", "b-1", 2), ("o-2", "b-2", 3))

@@ -134,7 +134,8 @@ class Stack:
 
     async def item(self, total: int = 10_000, partitions: int = 1, durability: str = "durable") -> Item:
         """An item on sale, with stock in its partitions."""
-        made = await self.ledger.create_item(spec(total=total, partitions=partitions), durability, self.clock.now_ms())
+        wanted = spec(total=total, partitions=partitions)
+        made = (await self.ledger.create_item(wanted, durability, self.clock.now_ms())).item
         await open_item(self.ledger, self.shard, self.clock, made)
         return made
 

@@ -141,7 +141,7 @@ def test_the_package_says_that_it_is_typed() -> None:
 
 def test_the_blocking_twin_has_the_same_methods() -> None:
     # What callers in an event loop have: the gateway.
-    only_async = {"close", "offer", "offer_step", "take_batch_sizes"}
+    only_async = {"close", "offer", "offer_step", "put_on_sale", "take_batch_sizes"}
     public = {name for name in dir(hotsku.Inventory) if not name.startswith("_")} - only_async
     assert public == {name for name in vars(hotsku.sync.BlockingInventory) if not name.startswith("_")}
 

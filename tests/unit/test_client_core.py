@@ -275,7 +275,7 @@ def test_times_that_are_none(name: str) -> None:
 
 # --- the twins have what the inventory has ---
 
-_WITH_AN_ENGINE_ALONE = {"close", "offer", "offer_step", "take_batch_sizes"}
+_WITH_AN_ENGINE_ALONE = {"close", "offer", "offer_step", "put_on_sale", "take_batch_sizes"}
 
 
 def _public(kind: type) -> dict[str, Callable[..., object]]:

@@ -48,6 +48,33 @@ class Catalogue(Engine):
             InvalidRequest: names the field.
             IdempotencyConflict: the item exists with other figures.
         """
+        view, _ = await self.put_on_sale(
+            sku,
+            total,
+            partitions=partitions,
+            limit_per_buyer=limit_per_buyer,
+            opens_at=opens_at,
+            closes_at=closes_at,
+            hold_ttl=hold_ttl,
+            routing=routing,
+            refund_restores_limit=refund_restores_limit,
+        )
+        return view
+
+    async def put_on_sale(
+        self,
+        sku: str,
+        total: int,
+        *,
+        partitions: int | None,
+        limit_per_buyer: int | None,
+        opens_at: datetime | None,
+        closes_at: datetime | None,
+        hold_ttl: timedelta,
+        routing: Routing,
+        refund_restores_limit: bool,
+    ) -> tuple[ItemView, bool]:
+        """`create_item`, for whoever must tell whether the item is new: True where this call made it."""
         check_quantity(total, "total")
         if partitions is None:
             known = await self._ledger.item(check_id("sku", sku))  # made when there were more shards, or fewer
@@ -63,12 +90,12 @@ class Catalogue(Engine):
             routing=routing,
             refund_restores_limit=refund_restores_limit,
         )
-        item = await self._ledger.create_item(check_spec(spec), self._durability, self._clock.now_ms())
+        created = await self._ledger.create_item(check_spec(spec), self._durability, self._clock.now_ms())
         try:
-            await open_item(self._ledger, self._shard, self._clock, item)
+            await open_item(self._ledger, self._shard, self._clock, created.item)
         except NOT_READY as error:
             raise BackendUnavailable(f"the item {sku!r} is not open yet, call again: {why(error)}") from error
-        return await self._view(item)
+        return await self._view(created.item), created.new
 
     async def item(self, sku: str) -> ItemView:
         """An item and its figures. Raises `UnknownItem`."""

@@ -6,7 +6,7 @@ from fastapi import FastAPI, Query, Request, Response
 
 from hotsku.engine.inventory import Inventory
 from hotsku.engine.views import ItemView
-from hotsku.errors import IdempotencyConflict, UnknownItem
+from hotsku.errors import IdempotencyConflict
 from hotsku.http import openapi
 from hotsku.http.answers import problem
 from hotsku.http.bodies import BUYER_PATTERN, ID_PATTERN, ITEM, ItemBody
@@ -39,12 +39,11 @@ def item_routes(app: FastAPI, stock: Inventory, numbers: ShardNumbers) -> None:
     )
     async def create_item(request: Request) -> Response:
         body = await read(ITEM, request)
-        status = 200 if await _exists(stock, body.sku) else 201
         try:
-            view = await _create(stock, body)
+            view, new = await _create(stock, body)
         except IdempotencyConflict as error:
             return response(problem(409, "conflict", str(error), field="sku"))
-        return told(view, status)
+        return told(view, 201 if new else 200)
 
     @app.get(
         "/v1/items/{sku}",
@@ -74,16 +73,8 @@ def item_routes(app: FastAPI, stock: Inventory, numbers: ShardNumbers) -> None:
         return told(await stock.audit(sku))
 
 
-async def _exists(stock: Inventory, sku: str) -> bool:
-    try:
-        await stock.item(sku)
-    except UnknownItem:
-        return False
-    return True
-
-
-async def _create(stock: Inventory, body: ItemBody) -> ItemView:
-    return await stock.create_item(
+async def _create(stock: Inventory, body: ItemBody) -> tuple[ItemView, bool]:
+    return await stock.put_on_sale(
         body.sku,
         body.total,
         partitions=body.partitions,

@@ -8,10 +8,17 @@ from hotsku.domain.item import Item, ItemSpec, ItemState, Standing
 from hotsku.errors import IdempotencyConflict, UnknownItem
 from hotsku.ledger.leases import new_partition
 from hotsku.ledger.tables import adjustments, items, partitions
+from hotsku.ports import Created
 
 
-def create_item(connection: Connection, spec: ItemSpec, durability: str, now_ms: int) -> Item:
+def create_item(
+    connection: Connection, spec: ItemSpec, durability: str, now_ms: int, earlier: Created | None = None
+) -> Created:
     """Make the item and its partitions, or find that it was made the same.
+
+    Args:
+        earlier: what an attempt would have returned whose COMMIT got no answer. The item is its own if it has its id:
+            another's in its place got another one.
 
     Raises:
         IdempotencyConflict: it was made otherwise; names what differs.
@@ -19,12 +26,12 @@ def create_item(connection: Connection, spec: ItemSpec, durability: str, now_ms:
     known = item_where(connection, items.c.sku == spec.sku)
     if known is not None:
         _check_same(replace(known.spec, total=_first_total(connection, known)), spec)
-        return known
+        return Created(known, earlier is not None and earlier.new and earlier.item.id == known.id)
     connection.execute(insert(items).values(_values(spec) | {"created_at": now_ms}))
     item_id = connection.scalars(select(items.c.id).where(items.c.sku == spec.sku)).one()
     rows = [new_partition(PartitionRef(item_id, number), 1, "new", durability) for number in range(spec.partitions)]
     connection.execute(insert(partitions), rows)
-    return Item(item_id, spec)
+    return Created(Item(item_id, spec), new=True)
 
 
 def item_where(connection: Connection, condition: ColumnElement[bool]) -> Item | None:

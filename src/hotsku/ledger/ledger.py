@@ -28,6 +28,7 @@ from hotsku.ports import (
     Archived,
     CartRow,
     Clock,
+    Created,
     DetailRow,
     EventRow,
     Grant,
@@ -103,11 +104,12 @@ class SqlLedger:
         """Like `close`, for where no event loop runs. Blocks."""
         self._database.close()
 
-    async def create_item(self, spec: ItemSpec, durability: str, now_ms: int) -> Item:
+    async def create_item(self, spec: ItemSpec, durability: str, now_ms: int) -> Created:
         """Make the item with its partitions (incarnation 1, new, without leases), or find it made the same."""
         check_spec(spec)
         return await self._database.write(
-            Urgency.CHANGE, lambda connection, _: items_.create_item(connection, spec, durability, now_ms)
+            Urgency.CHANGE,
+            lambda connection, earlier: items_.create_item(connection, spec, durability, now_ms, earlier),
         )
 
     async def item(self, sku: str) -> Item | None:
