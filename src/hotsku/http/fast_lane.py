@@ -19,6 +19,9 @@ from hotsku.http.gateway import Parts
 from hotsku.http.head import Head, Way
 from hotsku.http.hot_routes import FastRoute
 from hotsku.http.outbox import Outbox
+from hotsku.log import get_logger
+
+_log = get_logger("http")
 
 
 class Connection(Protocol):
@@ -141,7 +144,7 @@ class FastLane:
 
     def end(self, call: FastCall, answer: Answer) -> None:
         """A call has its answer."""
-        self._finish(call, answer, self._parts.clock.monotonic_ms())
+        self._end(call, answer, self._parts.clock.monotonic_ms())
 
     def gone(self, call: FastCall) -> None:
         """A call's client has gone."""
@@ -158,7 +161,23 @@ class FastLane:
                 answer = lanes[call.way.word].route.told(said) if isinstance(said, Deduction) else failed(said)
             except Exception as error:  # the others are not to wait for their answers because of a bug
                 answer = failed(error)
+            self._end(call, answer, now_ms)
+
+    def _end(self, call: FastCall, answer: Answer, now_ms: float) -> None:
+        """End a call; a bug on the way must not keep the answers from the others that are to be ended with it."""
+        try:
             self._finish(call, answer, now_ms)
+        except Exception as error:
+            _log.error("this is a bug in hotsku", exc_info=error)
+            self._only_reply(call, answer)
+
+    def _only_reply(self, call: FastCall, answer: Answer) -> None:
+        """Give a call its answer, if it does not have it: what was decided is true, whatever became of the counters."""
+        if call.takes_slot:
+            call.takes_slot = False
+            self._parts.flights.give_back()
+        if not call.response_complete:
+            call.connection.reply(call, answer)
 
     def _finish(self, call: FastCall, answer: Answer, now_ms: float) -> None:
         parts, lane = self._parts, self._lanes[call.way.word]
