@@ -223,6 +223,34 @@ def test_what_is_not_http(raw: Raw, data: bytes) -> None:
     assert raw.ended()
 
 
+_HOST = b"host: test\r\n"
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize("asked", [order("a", '{"order_id":"host"}'), b"GET /healthz HTTP/1.1\r\n" + _HOST + b"\r\n"])
+@pytest.mark.parametrize("hosts", [b"", _HOST * 2, b"Host: test\r\nhost: other\r\n"])
+def test_a_request_for_no_host_or_for_two(raw: Raw, asked: bytes, hosts: bytes) -> None:
+    raw.send(asked.replace(_HOST, hosts))
+    answer = raw.answer()
+    assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
+    assert (answer.json["type"], answer.json["field"]) == ("urn:hotsku:problem:invalid_request", "host")
+    assert raw.ended()
+
+
+def test_http_1_0_needs_no_host_and_may_not_have_two(gateway: Gateway) -> None:
+    for hosts, status in ((b"", 201), (b"host:\r\n", 200), (_HOST * 2, 400)):
+        with gateway.connect() as raw:
+            raw.send(order("a", '{"order_id":"hosts"}').replace(b"HTTP/1.1", b"HTTP/1.0").replace(_HOST, hosts))
+            assert raw.answer().status == status
+            assert raw.ended()
+
+
+def test_an_empty_host_is_one(raw: Raw) -> None:
+    for _ in range(3):  # at last the head is known
+        raw.send(order("a", '{"order_id":"no-name"}').replace(_HOST, b"host:\r\n"))
+        assert raw.answer().status in (200, 201)
+
+
 def test_nonsense_behind_an_order_is_not_taken_for_its_answer(
     raw: Raw, http: httpx.Client, module_valkey: TestServer
 ) -> None:

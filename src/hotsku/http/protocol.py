@@ -206,6 +206,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(problem(431, "too_large", f"head must be at most {MAX_HEAD} bytes", field="headers"))
         if len(self.headers) > MAX_HEADERS:
             self._refuse(problem(431, "too_large", f"there must be at most {MAX_HEADERS} headers", field="headers"))
+        self._see_one_host()
         if len(self.pipeline) >= MAX_PIPELINED:
             self._refuse(problem(400, "invalid_request", f"at most {MAX_PIPELINED} requests may be pipelined"))
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
@@ -221,6 +222,12 @@ class GatewayProtocol(HttpToolsProtocol):
                 self.cycle = cast("Any", self._running)
                 return
         self._go_the_usual_way()
+
+    def _see_one_host(self) -> None:
+        """RFC 9112, 3.2: who passes a request with two on may have taken it for the other one's."""
+        hosts = [name for name, _ in self.headers].count(b"host")
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() >= "1.1"):
+            self._refuse(problem(400, "invalid_request", "host must be there once", field="host"))
 
     def _head_without_offer(self) -> bytes:
         version = self.parser.get_http_version().encode()
