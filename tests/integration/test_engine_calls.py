@@ -13,6 +13,7 @@ from tests.support.workers import until
 from hotsku import Deduction
 from hotsku.domain.routing import home
 from hotsku.engine.inventory import Inventory
+from hotsku.errors import BackendUnavailable, OutcomeUnknown
 
 pytestmark = pytest.mark.anyio
 
@@ -93,6 +94,54 @@ async def test_closing_waits_for_both_calls(bench: Bench, proxy: Proxy) -> None:
     assert all(answer.done() for answer in buying)
     assert outcomes(await asyncio.gather(*buying)) == {"accepted": MANY + 1}
     await bench.settled("sku", MANY + 1)
+
+
+@pytest.mark.parametrize("call", ["hs_deduct", "hs_step"])
+async def test_closing_waits_for_nobody_who_has_gone(bench: Bench, proxy: Proxy, call: str) -> None:
+    """Who leaves while a server hangs would wait for the patience of callers that nobody has any more."""
+    engine = await _engine(bench)
+    await engine.reserve("sku", 1, order_id="held")
+    proxy.about = call.encode()
+    proxy.calls = 0
+    proxy.faults.extend(["stuck"] * 50)
+    calling = asyncio.create_task(
+        engine.deduct("sku", 1, order_id="o-1") if call == "hs_deduct" else engine.confirm("sku", order_id="held")
+    )
+    await until(lambda: proxy.calls == 1)
+    calling.cancel()
+    await asyncio.wait([calling])
+    async with asyncio.timeout(4):  # the patience is longer
+        await engine.close()
+
+
+async def test_an_item_that_is_loaded_while_the_inventory_closes_is_not_sold(bench: Bench, proxy: Proxy) -> None:
+    await bench.workers()
+    await (await bench.engine()).create_item("sku", 100, partitions=2)
+    engine = await bench.engine(via=bench.server.socket.with_name("r"))
+    proxy.about = b"TIME"
+    proxy.faults.append("stuck")  # until the call's timeout; then the item is loaded without the server's clock
+    buying = _buy(engine, "o-1")
+    await until(lambda: proxy.calls == 1)
+    await engine.close()
+    with pytest.raises(BackendUnavailable, match="closed"):
+        await buying
+
+
+@pytest.mark.usefixtures("proxy")
+async def test_callers_who_cannot_listen_silence_nobody(bench: Bench) -> None:
+    engine = await _engine(bench)
+
+    def deaf(_: object) -> None:
+        raise RuntimeError("deaf")
+
+    for number in range(2):
+        engine.offer("sku", 1, order_id=f"deaf-{number}", buyer_id="b", hear=deaf)
+    async with asyncio.timeout(10):
+        with pytest.raises(OutcomeUnknown):  # it came with them
+            await engine.deduct("sku", 1, order_id="o-1", buyer_id="b")
+        answer = await engine.deduct("sku", 1, order_id="o-1", buyer_id="b")
+    assert outcomes([answer]) == {"accepted": 1}
+    assert answer.replayed
 
 
 async def test_a_server_that_is_away_is_asked_once_whatever_it_has(bench: Bench, proxy: Proxy) -> None:

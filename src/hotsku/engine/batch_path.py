@@ -125,7 +125,10 @@ class BatchPath(ABC, Generic[W, R, Q]):
     def _own_up(self, bug: Exception) -> None:
         _log.error("this is a bug in hotsku", exc_info=bug)
         for request in self._batch:
-            request.fail(OutcomeUnknown("the answer could not be read; send the same order again"))
+            try:
+                request.fail(OutcomeUnknown("the answer could not be read; send the same order again"))
+            except Exception as error:  # one who cannot listen must not silence the partition
+                _log.error("a caller cannot be told", exc_info=error)
 
     def _go_on(self) -> None:
         self._batch = []

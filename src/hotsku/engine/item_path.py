@@ -119,8 +119,7 @@ class ItemPaths:
             UnknownItem: the ledger has no such item.
             BackendUnavailable: the inventory is closed, or a back end is away.
         """
-        if self._closed:
-            raise BackendUnavailable("the inventory is closed")
+        self._check_open()
         async with self._loading.setdefault(sku, asyncio.Lock()):
             path = self._by_sku.get(sku)
             if path is None:
@@ -129,8 +128,13 @@ class ItemPaths:
                     self._loading.pop(sku, None)  # others that waited find the same
                     raise UnknownItem(sku)
                 path = await self._build(item)
+                self._check_open()  # whoever closes waits for no item that is only being loaded
                 self._by_sku[sku] = self._by_id[item.id] = path
             return path
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BackendUnavailable("the inventory is closed")
 
     def hear(self, news: News) -> None:
         """The workers tell of stock, of partitions that may be called again, of an item's standing."""

@@ -121,7 +121,8 @@ class PartitionPath(BatchPath[OrderBatch, BatchReply, Request]):
 
     @property
     def open(self) -> bool:
-        return not self._idle or self._waits() or any(not request.abandoned for request in self._parking.waiting)
+        waiting = (self._batch, self._fresh, self._parking.waiting)
+        return any(not request.abandoned for requests in waiting for request in requests)
 
     @property
     def waiting(self) -> int:

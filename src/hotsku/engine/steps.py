@@ -90,7 +90,8 @@ class StepPath(BatchPath[StepBatch, StepReply, StepRequest]):
 
     @property
     def open(self) -> bool:
-        return bool(not self._idle or self._fresh or self._early or self._missing or self._asking)
+        waiting = (self._batch, self._fresh, self._early, self._missing)
+        return self._asking is not None or any(not request.abandoned for requests in waiting for request in requests)
 
     @property
     def waiting(self) -> int:
