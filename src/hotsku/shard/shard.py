@@ -2,20 +2,18 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TypeVar, cast
+from typing import cast
 
 from hotsku.domain.events import PartitionRef, StreamEntry
 from hotsku.domain.item import Item
 from hotsku.domain.order import OrderRecord, parse_record
-from hotsku.errors import BackendUnavailable
 from hotsku.ports import (
     BatchReply,
     Durability,
     Fenced,
-    Late,
     Lost,
     OrderBatch,
     PartitionStatus,
@@ -26,6 +24,7 @@ from hotsku.ports import (
     Swept,
     Waiting,
 )
+from hotsku.shard.deciding import DEDUCT, STEP, Decider
 from hotsku.shard.facts import read_facts, syncing_every_write
 from hotsku.shard.keys import Keys, PartitionKeys
 from hotsku.shard.packing import configuration, pack_orders, read_entry, read_status, read_swept
@@ -37,9 +36,6 @@ _STREAMS_A_LOOK = 512
 
 _LAST_SEQ = 2**64 - 1
 
-B = TypeVar("B", OrderBatch, StepBatch)
-R = TypeVar("R", BatchReply, StepReply)
-
 
 class WireShard:
     """The `Shard` port on Valkey or Redis servers."""
@@ -48,6 +44,7 @@ class WireShard:
         self._router = router
         self._names = keys
         self._keys: dict[PartitionRef, PartitionKeys] = {}
+        self._decider = Decider(router, self._partition)
 
     def close(self) -> None:
         self._router.close()
@@ -69,11 +66,11 @@ class WireShard:
         Returns:
             For each batch, in order, its reply, or why it was not decided.
         """
-        return await self._decide("hs_deduct", deadline_ms, batches, _order_arguments, _batch_reply)
+        return await self._decider.decide(DEDUCT, deadline_ms, batches)
 
     async def step(self, deadline_ms: int, batches: Sequence[StepBatch]) -> list[StepReply | Refusal]:
         """Decide batches of steps in orders' lives, of one server's partitions: see step.lua. As `deduct`."""
-        return await self._decide("hs_step", deadline_ms, batches, _step_arguments, _step_reply)
+        return await self._decider.decide(STEP, deadline_ms, batches)
 
     async def expire(self, ref: PartitionRef, incarnation: int, most: int) -> Swept:
         """Expire up to `most` holds whose time is over; carts' lines among them are only named."""
@@ -277,102 +274,6 @@ class WireShard:
 
     async def _call(self, k: PartitionKeys, function: str, keys: tuple[str, ...], *arguments: Argument) -> list[Reply]:
         return _checked(await self._router.send(k.slot, "FCALL", function, len(keys), *keys, *arguments))
-
-    async def _decide(
-        self,
-        function: str,
-        deadline_ms: int,
-        batches: Sequence[B],
-        arguments_of: Callable[[B], tuple[Argument, ...]],
-        read: Callable[[list[Reply], bool], R],
-    ) -> list[R | Refusal]:
-        """Call a function once for all the batches whose slots may be named together. What goes to one server is
-        written at once, and synced once."""
-        groups: dict[int, list[int]] = {}
-        for place, batch in enumerate(batches):
-            groups.setdefault(self._router.topology.group(self._partition(batch.ref).slot), []).append(place)
-        if len(groups) == 1:
-            return await self._decide_group(function, deadline_ms, batches, arguments_of, read)
-        answers = await asyncio.gather(
-            *(
-                self._decide_group(function, deadline_ms, [batches[place] for place in places], arguments_of, read)
-                for places in groups.values()
-            )
-        )
-        by_place = {
-            place: answer
-            for places, told in zip(groups.values(), answers, strict=True)
-            for place, answer in zip(places, told, strict=True)
-        }
-        return [by_place[place] for place in range(len(batches))]
-
-    async def _decide_group(
-        self,
-        function: str,
-        deadline_ms: int,
-        batches: Sequence[B],
-        arguments_of: Callable[[B], tuple[Argument, ...]],
-        read: Callable[[list[Reply], bool], R],
-    ) -> list[R | Refusal]:
-        every = [self._partition(batch.ref) for batch in batches]
-        keys = [key for k in every for key in k.all()]
-        arguments = [argument for batch in batches for argument in arguments_of(batch)]
-        slot = every[0].slot
-        waits = int(self._router.waits_for_copies(slot))
-        try:
-            answer, copied = await self._router.send_copied(
-                slot, "FCALL", function, len(keys), *keys, deadline_ms, waits, *arguments
-            )
-        except (Lost, BackendUnavailable) as error:
-            return [error] * len(batches)
-        replies = cast(list[list[Reply]], answer)
-        return [read(reply, copied) if reply[0] == b"OK" else _refusal(reply) for reply in replies]
-
-
-def _order_arguments(batch: OrderBatch) -> tuple[Argument, ...]:
-    return batch.incarnation, int(batch.take), batch.orders
-
-
-def _step_arguments(batch: StepBatch) -> tuple[Argument, ...]:
-    return batch.incarnation, batch.steps
-
-
-def _batch_reply(reply: list[Reply], copied: bool) -> BatchReply:
-    _, seq_before, left_a, left_b, _, refill, taken, now_ms, codes, *records = reply
-    return BatchReply(
-        cast(int, seq_before),
-        cast(int, left_a) + cast(int, left_b),
-        refill == 1,
-        cast(int, taken),
-        cast(int, now_ms),
-        cast(bytes, codes).decode(),
-        cast(list[bytes], records),
-        copied,
-    )
-
-
-def _step_reply(reply: list[Reply], copied: bool) -> StepReply:
-    _, seq_before, events, now_ms, codes, *records = reply
-    return StepReply(
-        cast(int, seq_before),
-        cast(int, events),
-        cast(int, now_ms),
-        cast(bytes, codes).decode(),
-        cast(list[bytes], records),
-        copied,
-    )
-
-
-def _refusal(reply: list[Reply]) -> Refusal:
-    match reply:
-        case [b"LATE", int(now_ms)]:
-            return Late(now_ms)
-        case [b"STALE", *_]:
-            return Stale()
-        case [b"FAILED", bytes(why)]:
-            return Lost(f"the shard failed: {why.decode(errors='replace')}", sent=True)
-        case _:
-            return Fenced()
 
 
 def _checked(answer: Reply) -> list[Reply]:
