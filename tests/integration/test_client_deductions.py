@@ -241,3 +241,15 @@ async def test_a_gateway_that_is_away_has_sold_nothing(kind: str) -> None:
                 await stock("deduct", "sku", 1, order_id="o-1")
             (away,) = await stock("deduct_many", "sku", [Order("o-1")])
             assert isinstance(away, BackendUnavailable)
+
+
+@pytest.mark.parametrize("kind", TWINS)
+async def test_a_gateway_that_takes_no_connection_in_time_has_sold_nothing(kind: str) -> None:
+    with socket.socket() as full, socket.socket() as first:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)  # one may wait to be accepted, and the next one is not answered
+        first.connect(full.getsockname())
+        async with twin(kind, f"http://127.0.0.1:{full.getsockname()[1]}", budget_s=0.2) as stock:
+            for _ in range(3):
+                with pytest.raises(BackendUnavailable, match="does not answer"):
+                    await stock("deduct", "sku", 1, order_id="o-1")

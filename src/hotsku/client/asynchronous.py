@@ -85,10 +85,21 @@ class Client:
                 heard = await self._send(act)
 
     async def _send(self, act: Send) -> Reply | Broken:
+        request = self._gateway.request(act, self._http)
+        # Of a client that somebody else made, nobody knows whether it tells.
+        sent = not self._own
+
+        async def note(event: str, _: object) -> None:
+            nonlocal sent
+            sent = sent or event.endswith("send_request_headers.started")
+
+        request.extensions["trace"] = note
         try:
             async with asyncio.timeout(act.timeout_s):
-                return replied(await self._http.send(self._gateway.request(act, self._http), follow_redirects=False))
-        except (httpx.RequestError, TimeoutError) as error:
+                return replied(await self._http.send(request, follow_redirects=False))
+        except TimeoutError as error:
+            return broken(error, sent=sent)
+        except httpx.RequestError as error:
             return broken(error)
 
     deduct = _asynchronous(Operations.deduct)

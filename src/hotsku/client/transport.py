@@ -54,9 +54,9 @@ def replied(response: httpx.Response) -> Reply:
     return Reply(response.status_code, response.content, response.headers.get("retry-after"))
 
 
-def broken(error: Exception) -> Broken:
-    """Why none came."""
-    return Broken(str(error) or type(error).__name__, sent=not isinstance(error, _NOT_SENT))
+def broken(error: Exception, *, sent: bool = True) -> Broken:
+    """Why none came. `sent` is false where it is known that the request was not sent; some errors say so themselves."""
+    return Broken(str(error) or type(error).__name__, sent=sent and not isinstance(error, _NOT_SENT))
 
 
 def make_terms(budget_s: float, attempt_s: float, settle_s: float) -> Terms:
