@@ -1,9 +1,10 @@
 """The relay: moves events from the partitions' streams to the broker, until the ledger has them.
 
 Two triggers, each on its own: a count (engines tell when N events have gathered) and a time (whatever waits goes out
-each interval). A flush is a third, for rounds that wait for returned units; it alone cuts the relay's rest short.
-What the ledger does not have after a while is sent again from its watermark, so nothing depends on the broker or on a
-signal. Streams are trimmed by the watermark.
+each interval). A flush is a third, for rounds that wait for returned units. Between two rounds the relay rests, unless
+there is a flush, or the ledger has made room for what a full window held up. What the ledger does not have after a
+while is sent again from its watermark, so nothing depends on the broker or on a signal. Streams are trimmed by the
+watermark.
 """
 
 import asyncio
