@@ -84,8 +84,13 @@ def test_what_is_no_order_field_refuses_the_batch_before_anything_is_written(
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"\xc1", b"\x92", b"\x92\xa20a", b"\xc0", b"\xa3abc", b"\x07", b"\x81\x01\x02"], ids=repr
-)
+    "raw",
+    [
+        b"", b"\xc1", b"\x92", b"\x92\xa20a", b"\xc0", b"\xa3abc", b"\x07", b"\x81\x01\x02",
+        msgspec.msgpack.encode({1: "0a", 2: 1}), msgspec.msgpack.encode({1: "0a", 2: 1, "x": 5}),
+    ],
+    ids=repr,
+)  # fmt: skip
 def test_what_is_no_batch_is_refused_before_anything_is_written(partition: Partition, raw: bytes) -> None:
     memory = partition.memory()
     with pytest.raises(redis.ResponseError):
