@@ -4,11 +4,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotsku.domain.events import Event, EventKind, PartitionRef, decode_events, decode_message, encode_message
-from hotsku.domain.relaying import MAX_BYTES, MAX_EVENTS, Progress, cut_messages
+from hotsku.domain.relaying import MAX_BYTES, MAX_EVENTS, Landings, Progress, cut_messages
 
 
 def _progress(watermark: int = 0) -> Progress:
     return Progress(ref=PartitionRef(1, 0), incarnation=1, watermark=watermark, patience_ms=100.0)
+
+
+def _two_in_one_queue() -> tuple[Progress, Progress]:
+    landings = Landings()
+    first, second = [
+        Progress(ref=PartitionRef(1, n), incarnation=1, watermark=0, patience_ms=100.0, landings=landings)
+        for n in range(2)
+    ]
+    return first, second
 
 
 def _event(seq: int, id_length: int = 8, kind: EventKind = EventKind.DEDUCTED, metadata: str = "") -> Event:
@@ -46,7 +55,7 @@ def test_what_is_in_flight_lands_with_the_watermark() -> None:
     for last_seq in (10, 20, 30):
         track.sent(last_seq, 0.0)
     assert track.reached(20, 1.0)
-    assert list(track.flying) == [30]
+    assert [flight.last_seq for flight in track.flying] == [30]
     assert not track.reached(20, 2.0)
     assert not track.reached(10, 2.0)
     assert (track.watermark, track.published) == (20, 30)
@@ -94,3 +103,37 @@ def test_patience_has_an_end() -> None:
         track.rewind(0.0)
     track.sent(10, 0.0)
     assert track.stalled(30_000.0)
+
+
+def test_a_message_waits_for_those_that_were_sent_before_it() -> None:
+    first, second = _two_in_one_queue()
+    for last_seq in (10, 20):
+        first.sent(last_seq, 0.0)
+    second.sent(10, 1.0)
+    for landed, now_ms in ((10, 90.0), (20, 180.0)):
+        assert not second.stalled(now_ms)
+        first.reached(landed, now_ms)
+    assert not second.stalled(279.0)
+    assert second.stalled(280.0)
+
+
+def test_a_message_is_lost_whatever_lands_that_was_sent_later() -> None:
+    first, second = _two_in_one_queue()
+    first.sent(10, 0.0)
+    second.sent(10, 1.0)
+    second.sent(20, 2.0)
+    second.reached(10, 50.0)
+    assert not first.stalled(99.0)
+    assert first.stalled(100.0)
+    assert not second.stalled(149.0)
+
+
+def test_what_was_given_up_is_the_last_in_the_queue() -> None:
+    first, second = _two_in_one_queue()
+    first.sent(10, 0.0)
+    second.sent(10, 1.0)
+    first.rewind(100.0)
+    first.sent(10, 101.0)
+    second.reached(10, 300.0)
+    assert not first.stalled(499.0)
+    assert first.stalled(500.0)

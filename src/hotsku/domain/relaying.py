@@ -12,6 +12,8 @@ MAX_BYTES = 1 << 20
 
 _MOST_IN_FLIGHT = 8
 _LONGEST_PATIENCE_MS = 30_000.0
+# More than are ever in flight at once, of all partitions.
+_LANDINGS = 256
 
 
 def cut_messages(
@@ -39,6 +41,32 @@ def _halved(
     yield from _halved(run[middle:], encode)
 
 
+class Flight(Struct, frozen=True):
+    """A published message that the ledger is not known to have."""
+
+    last_seq: int
+    sent_ms: float
+
+
+class Landings:
+    """The last messages of all partitions that the ledger was seen to have.
+
+    Messages wait in one queue: as long as others land that were sent before one, its turn has not come, and nothing is
+    lost. A ledger that takes seconds for what is in flight would get all of it twice, and be slower still.
+    """
+
+    def __init__(self) -> None:
+        self._last: deque[tuple[float, float]] = deque(maxlen=_LANDINGS)
+
+    def add(self, sent_ms: float, now_ms: float) -> None:
+        """A message landed."""
+        self._last.append((sent_ms, now_ms))
+
+    def before(self, sent_ms: float) -> float:
+        """When the last one landed that was not sent later."""
+        return max((landed_ms for sent, landed_ms in self._last if sent <= sent_ms), default=float("-inf"))
+
+
 class Progress(Struct, kw_only=True, eq=False):
     """How far one incarnation of a partition has come.
 
@@ -49,6 +77,7 @@ class Progress(Struct, kw_only=True, eq=False):
         patience_ms: how long the watermark may stand still under a message in flight; doubled at each re-send.
         since_ms: when the watermark last moved, or the first message in flight was sent (monotonic).
         resends: how often in a row the messages in flight were given up.
+        landings: those of all partitions that share a queue.
     """
 
     ref: PartitionRef
@@ -59,7 +88,8 @@ class Progress(Struct, kw_only=True, eq=False):
     trimmed: int = 0
     since_ms: float = 0.0
     resends: int = 0
-    flying: deque[int] = field(default_factory=deque)
+    flying: deque[Flight] = field(default_factory=deque)
+    landings: Landings = field(default_factory=Landings)
 
     def __post_init__(self) -> None:
         self.published = max(self.published, self.watermark)
@@ -75,7 +105,7 @@ class Progress(Struct, kw_only=True, eq=False):
             return
         if not self.flying:
             self.since_ms = now_ms
-        self.flying.append(last_seq)
+        self.flying.append(Flight(last_seq, now_ms))
         self.published = last_seq
 
     def reached(self, watermark: int, now_ms: float) -> bool:
@@ -86,14 +116,17 @@ class Progress(Struct, kw_only=True, eq=False):
         self.published = max(self.published, watermark)
         self.since_ms = now_ms
         self.resends = 0
-        while self.flying and self.flying[0] <= watermark:
-            self.flying.popleft()
+        while self.flying and self.flying[0].last_seq <= watermark:
+            self.landings.add(self.flying.popleft().sent_ms, now_ms)
         return True
 
     def stalled(self, now_ms: float) -> bool:
-        """Has the watermark stood still for too long under messages in flight?"""
-        patience_ms = min(self.patience_ms * 2**self.resends, max(self.patience_ms, _LONGEST_PATIENCE_MS))
-        return self.published > self.watermark and now_ms - self.since_ms >= patience_ms
+        """Has the watermark stood still for too long under messages in flight whose turn had come?"""
+        if not self.flying:
+            return False
+        patience_ms: float = min(self.patience_ms * 2**self.resends, max(self.patience_ms, _LONGEST_PATIENCE_MS))
+        since_ms = max(self.since_ms, self.landings.before(self.flying[0].sent_ms))
+        return now_ms - since_ms >= patience_ms
 
     def rewind(self, now_ms: float) -> None:
         """Give up what is in flight; the next message starts after the watermark."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from hotsku.domain.events import PartitionRef
-from hotsku.domain.relaying import Progress
+from hotsku.domain.relaying import Landings, Progress
 from hotsku.log import get_logger
 from hotsku.ports import Clock, PartitionRow
 
@@ -24,6 +24,7 @@ class Tracks:
         self._clock = clock
         self._resend_after_ms = float(resend_after_ms)
         self._tracks: dict[PartitionRef, Progress] = {}
+        self._landings = Landings()
         self._due: dict[PartitionRef, None] = {}  # in the order in which they are served
         self._held: set[PartitionRef] = set()  # have their share in flight
         self._broken: set[tuple[PartitionRef, int]] = set()
@@ -106,6 +107,7 @@ class Tracks:
                 watermark=row.watermark,
                 patience_ms=self._resend_after_ms,
                 since_ms=self._clock.monotonic_ms(),
+                landings=self._landings,
             )
         return track
 
