@@ -20,6 +20,26 @@ def latest(rows: Iterable[PartitionRow]) -> list[PartitionRow]:
     return list({row.ref: row for row in rows}.values())
 
 
+def unsold(pool: int, partitions: Iterable[tuple[PartitionRow, PartitionStatus]]) -> int:
+    """What pool and partitions can sell. Units on their way between the two count: else an item would look sold out
+    while its last units move.
+
+    Args:
+        partitions: rows from one snapshot with the pool, and the status of each, read after that.
+    """
+    # Units that came into the pool after the snapshot may have been leased and sold before the status was read.
+    return max(0, pool + sum(_beside_the_pool(row, status) for row, status in partitions))
+
+
+def _beside_the_pool(row: PartitionRow, status: PartitionStatus) -> int:
+    if not status.armed:
+        return 0
+    if status.incarnation != row.incarnation:
+        return status.left
+    # The ledger may have more as returned: the units of an order that had a row already.
+    return status.left + (row.granted - status.installed) + max(0, status.returned - row.returned)
+
+
 async def reachable(shard: Shard, refs: Sequence[PartitionRef]) -> dict[PartitionRef, PartitionStatus]:
     """How the partitions stand on their shards; those whose shard cannot be reached are left out: the others sell on.
 

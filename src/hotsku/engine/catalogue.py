@@ -116,10 +116,12 @@ class Catalogue(Engine):
     async def partitions(self, sku: str) -> list[PartitionView]:
         """The registry: the item's partitions, as their shards and the ledger have them now."""
         item = await self._known_item(sku)
-        pool = (await self._ledger.standing(item.id)).pool
-        rows = latest(await self._ledger.partitions(item.id))
-        statuses = await self._statuses(rows)
-        return [partition_view(sku, row, statuses.get(row.ref), pool, self._shard.name_of(row.ref)) for row in rows]
+        standing, rows = await self._ledger.stock(item.id)
+        statuses = await self._statuses(latest(rows))
+        return [
+            partition_view(sku, row, statuses.get(row.ref), standing.pool, self._shard.name_of(row.ref))
+            for row in latest(rows)
+        ]
 
     async def audit(self, sku: str | None = None) -> AuditReport:
         """Check every equation of conservation, for one item or for all. Safe while a sale runs."""
@@ -128,9 +130,9 @@ class Catalogue(Engine):
     # --- inside ---
 
     async def _view(self, item: Item) -> ItemView:
-        statuses = await self._statuses(latest(await self._ledger.partitions(item.id)))
-        standing = await self._ledger.standing(item.id)
-        return item_view(item, standing, list(statuses.values()), self._clock.now_ms())
+        standing, rows = await self._ledger.stock(item.id)
+        statuses = await self._statuses(latest(rows))
+        return item_view(item, standing, latest(rows), statuses, self._clock.now_ms())
 
     async def _statuses(self, rows: Sequence[PartitionRow]) -> dict[PartitionRef, PartitionStatus]:
         try:

@@ -1,19 +1,22 @@
 """What the inventory tells of items, their partitions, and what happened to an order."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from hotsku.domain.events import EventKind
+from hotsku.domain.events import EventKind, PartitionRef
 from hotsku.domain.item import Item, Routing, Standing
 from hotsku.domain.times import from_ms, time_of
 from hotsku.ports import EventRow, PartitionRow, PartitionStatus
+from hotsku.stocking import unsold
 
 
 class ItemView(Struct, frozen=True, kw_only=True):
     """An item and its figures: total = pool + preallocated + held + sold; actual = pool + preallocated, as the ledger
-    knows it; `available` is what the shards and the pool could sell now, 0 when the sale is over. `quarantined` units
-    are pre-allocated: they wait because a shard that was lost may have sold them. `held` units wait for payment.
+    knows it; `available` is what the shards and the pool could sell now, and what is on its way between them, 0 when
+    the sale is over. `quarantined` units are pre-allocated: they wait because a shard that was lost may have sold them.
+    `held` units wait for payment.
     `state`: "open", "sold_out", "not_open" (before `opens_at`), "paused", or "closed"."""
 
     sku: str
@@ -79,16 +82,22 @@ class OrderEvent(Struct, frozen=True, kw_only=True):
     seq: int
 
 
-def item_view(item: Item, standing: Standing, statuses: list[PartitionStatus], now_ms: int) -> ItemView:
+def item_view(
+    item: Item,
+    standing: Standing,
+    rows: Iterable[PartitionRow],
+    statuses: Mapping[PartitionRef, PartitionStatus],
+    now_ms: int,
+) -> ItemView:
     """Put an item's figures together.
 
     Args:
-        statuses: of the item's partitions that can be reached; those that cannot sell (fenced) do not count as
-            available.
+        rows: the item's partitions, from one snapshot with `standing`.
+        statuses: of those that can be reached; what is in one that cannot sell (fenced) is not available.
     """
     spec = item.spec
-    unsold = standing.pool + sum(status.left for status in statuses if status.armed)
-    state = _item_state(item, standing, unsold, now_ms)
+    available = unsold(standing.pool, [(row, statuses[row.ref]) for row in rows if row.ref in statuses])
+    state = _item_state(item, standing, available, now_ms)
     return ItemView(
         sku=spec.sku,
         total=spec.total,
@@ -97,7 +106,7 @@ def item_view(item: Item, standing: Standing, statuses: list[PartitionStatus], n
         actual=standing.actual,
         held=standing.held,
         sold=standing.sold,
-        available=0 if state == "closed" else unsold,
+        available=0 if state == "closed" else available,
         quarantined=standing.quarantined,
         partitions=spec.partitions,
         routing=spec.routing,
@@ -149,7 +158,7 @@ def order_event(row: EventRow) -> OrderEvent:
     )
 
 
-def _item_state(item: Item, standing: Standing, unsold: int, now_ms: int) -> str:
+def _item_state(item: Item, standing: Standing, available: int, now_ms: int) -> str:
     spec = item.spec
     if standing.state == "closed" or (spec.closes_at_ms is not None and now_ms >= spec.closes_at_ms):
         return "closed"
@@ -157,7 +166,7 @@ def _item_state(item: Item, standing: Standing, unsold: int, now_ms: int) -> str
         return "paused"
     if spec.opens_at_ms is not None and now_ms < spec.opens_at_ms:
         return "not_open"
-    return "open" if unsold else "sold_out"
+    return "open" if available else "sold_out"
 
 
 def _partition_state(row: PartitionRow, status: PartitionStatus, pool: int) -> str:

@@ -1,12 +1,13 @@
 """What the back ends say of the stock when a scrape asks: read then, never kept up to date in between."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
 from hotsku.domain.item import Standing
 from hotsku.ports import Ledger, PartitionRow, PartitionStatus, Shard
-from hotsku.stocking import latest, reachable
+from hotsku.stocking import latest, reachable, unsold
 
 # The newest items are told apart, and of them the newest partitions: what a scrape may have in series is bounded.
 MOST_ITEMS = 100
@@ -40,10 +41,10 @@ class ItemFigures(Struct, frozen=True):
 
     @property
     def available(self) -> int:
-        """What the shards and the pool could sell now; nothing where the item was closed."""
+        """See `ItemView`."""
         if self.standing.state == "closed":
             return 0
-        return self.standing.pool + sum(p.status.left for p in self.partitions if p.status and p.status.armed)
+        return unsold(self.standing.pool, [(each.row, each.status) for each in self.partitions if each.status])
 
     @property
     def lag(self) -> int:
@@ -78,28 +79,29 @@ class StockReader:
             BackendUnavailable: the ledger cannot be read.
             Lost: no shard can be reached.
         """
-        rows = latest(await self._ledger.partitions())
-        by_item: dict[int, list[PartitionRow]] = {}
-        for row in rows:
-            by_item.setdefault(row.item_id, []).append(row)
-        shown = _newest(by_item)
-        refs = [row.ref for item_id in shown for row in by_item[item_id]]
+        partitions = Counter(row.item_id for row in latest(await self._ledger.partitions()))
+        stocks = {item_id: await self._ledger.stock(item_id) for item_id in _newest(partitions)}
+        refs = [row.ref for _, rows in stocks.values() for row in latest(rows)]
         statuses = await reachable(self._shard, refs) if refs else {}
         newest = []
-        for item_id in shown:
-            partitions = [PartitionFigures(row, statuses.get(row.ref)) for row in by_item[item_id]]
+        for item_id, (standing, rows) in stocks.items():
             item = await self._ledger.item_by_id(item_id)
             if item is not None:
-                newest.append(ItemFigures(item.sku, await self._ledger.standing(item_id), partitions))
-        return StockFigures(newest, len(by_item), len(rows))
+                figures = [PartitionFigures(row, statuses.get(row.ref)) for row in latest(rows)]
+                newest.append(ItemFigures(item.sku, standing, figures))
+        return StockFigures(newest, len(partitions), partitions.total())
 
 
-def _newest(by_item: dict[int, list[PartitionRow]]) -> Sequence[int]:
-    """The newest items, as many as there is room for."""
+def _newest(partitions: Mapping[int, int]) -> Sequence[int]:
+    """The newest items, as many as there is room for.
+
+    Args:
+        partitions: how many each item has.
+    """
     shown: list[int] = []
     room = MOST_PARTITIONS
-    for item_id in sorted(by_item, reverse=True)[:MOST_ITEMS]:
-        room -= len(by_item[item_id])
+    for item_id in sorted(partitions, reverse=True)[:MOST_ITEMS]:
+        room -= partitions[item_id]
         if room < 0:
             break
         shown.append(item_id)

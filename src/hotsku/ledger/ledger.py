@@ -128,6 +128,16 @@ class SqlLedger:
         """The item's figures, from one statement: total = pool + preallocated + held + sold."""
         return await self._database.read(lambda connection: items_.standing(connection, item_id))
 
+    async def stock(self, item_id: int) -> tuple[Standing, list[PartitionRow]]:
+        """The item's figures and its (partition, incarnation)s, in order, as one snapshot: a lease that is out of the
+        pool is in its partition's row."""
+        return await self._database.read(
+            lambda connection: (
+                items_.standing(connection, item_id),
+                leases_.list_partitions(connection, item_id),
+            )
+        )
+
     async def set_item_state(self, item_id: int, state: ItemState) -> Item:
         """Open, pause or close an item, and count its version up; what is closed stays closed, and gets no leases.
 
