@@ -1,6 +1,8 @@
 """deduct, deduct_many, order and create_item: who is told what, and that it is so."""
 
 import asyncio
+import gc
+import itertools
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +14,11 @@ from tests.support.servers import TestServer
 
 from hotsku import Deduction, IdempotencyConflict, InvalidRequest, Order, OrderState, Outcome, UnknownItem
 from hotsku.domain.events import PartitionRef
+from hotsku.engine.inventory import Inventory
+from hotsku.engine.item_path import ItemPaths
+from hotsku.engine.timing import Timing
+from hotsku.errors import Overloaded
+from hotsku.ports import Grant
 
 pytestmark = pytest.mark.anyio
 
@@ -57,6 +64,22 @@ async def test_an_order_is_sold_once_and_its_answer_repeated(bench: Bench) -> No
     assert not (await engine.deduct("sku", 1, order_id="o-1")).replayed
     assert not (await engine.deduct("sku", 1, order_id="1", buyer_id="bo-")).replayed
     await bench.settled("sku", 4)
+
+
+async def test_an_items_units_are_all_there_while_a_lease_is_on_its_way(bench: Bench) -> None:
+    """No worker runs that would install it."""
+    engine = await bench.engine()
+    await engine.create_item("sku", 10, partitions=1)
+    item = await bench.stack.ledger.item("sku")
+    assert item is not None
+    _, rows = await bench.stack.ledger.stock(item.id)
+    leased = sum(row.granted for row in rows)
+    await engine.deduct("sku", leased, order_id="o-1")
+    rest = 10 - leased
+    assert await bench.stack.ledger.lease([Grant(rows[0].ref, 1, rows[0].lease_no, rest)], 0)
+    view = await engine.item("sku")
+    assert (view.pool, view.available, view.state) == (0, rest, "open")
+    assert rest > 0
 
 
 async def test_one_order_from_many_connections_at_the_same_moment(bench: Bench) -> None:
@@ -108,6 +131,70 @@ async def test_a_bad_entry_means_that_nothing_is_sent(bench: Bench) -> None:
     for n in range(3):
         assert (await engine.order("sku", f"o-{n}")).outcome is Outcome.NOT_FOUND
     await bench.settled("sku", 0)
+
+
+async def test_bad_orders_among_good_ones_are_told_each_and_the_others_sold(bench: Bench) -> None:
+    await bench.workers()
+    engine = await bench.engine()
+    await engine.create_item("sku", 100, partitions=2)
+    await engine.deduct_many("sku", [])
+    bad: list[tuple[str, Any, Any, Any]] = [
+        ("quantity", "o", "b", quantity) for quantity in [*BAD_QUANTITIES, 10**5000]
+    ]
+    bad += [("order_id", order_id, "b", 1) for order_id in BAD_IDS if order_id is not None]
+    bad += [("buyer_id", "o", buyer_id, 1) for buyer_id in [*BAD_IDS, "\ud800", str] if buyer_id != ""]
+    calls = []
+    for number, (_, order_id, buyer_id, quantity) in enumerate(bad):
+        calls.append(engine.deduct("sku", 1, order_id=f"o-{number}", buyer_id="b"))
+        calls.append(engine.deduct("sku", quantity, order_id=order_id, buyer_id=buyer_id))
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(answer, Deduction) and answer.outcome is Outcome.ACCEPTED for answer in answers[::2])
+    assert [error.field if isinstance(error, InvalidRequest) else error for error in answers[1::2]] == [
+        field for field, *_ in bad
+    ]
+    await bench.settled("sku", len(bad))
+
+
+async def test_a_bug_in_the_tick_keeps_nobody_waiting_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = await bench.engine(timing=Timing(patience_ms=200))
+    await engine.create_item("sku", 10)
+    await engine.deduct_many("sku", [])
+    tick, ticks = ItemPaths.tick, itertools.count()
+
+    def raises_once(paths: ItemPaths) -> None:
+        if next(ticks) == 0:
+            raise ValueError("a bug")
+        tick(paths)
+
+    monkeypatch.setattr(ItemPaths, "tick", raises_once)
+    async with asyncio.timeout(10):
+        with pytest.raises(Overloaded):  # a part of the stock waits in the pool, and no worker brings it
+            await engine.deduct("sku", 10, order_id="o")
+    assert next(ticks) > 1
+
+
+async def test_a_refused_order_leaves_nothing_in_memory(bench: Bench) -> None:
+    """An error keeps the frames that raised it, and a frame its requests, at which the garbage collector does not
+    look."""
+    await bench.workers()
+    engine = await bench.engine()
+    await engine.create_item("sku", 1000)
+    await engine.deduct_many("sku", [])
+    before = _futures()
+    for turn in range(10):
+        await _buy_with_a_bad_one(engine, turn)
+    assert _futures() - before < 100  # the workers have some; a batch that stays has 21
+
+
+async def _buy_with_a_bad_one(engine: Inventory, turn: int) -> None:
+    calls = [engine.deduct("sku", 1, order_id=f"o-{turn}-{number}") for number in range(20)]
+    answers = await asyncio.gather(*calls, engine.deduct("sku", 1, order_id="a b"), return_exceptions=True)
+    assert isinstance(answers[-1], InvalidRequest)
+
+
+def _futures() -> int:
+    gc.collect()
+    return sum(isinstance(each, asyncio.Future) for each in gc.get_objects())
 
 
 async def test_bad_arguments_name_their_field(bench: Bench) -> None:

@@ -29,6 +29,7 @@ class Path(BatchPath[OrderBatch, BatchReply, Request]):
 
     def __init__(self, answers: list[BatchReply | Refusal]) -> None:
         self.fresh: list[Request] = []
+        self.speechless = False
         self._answers = answers
         clock = HandClock()
         incarnation = KnownIncarnation(
@@ -43,7 +44,7 @@ class Path(BatchPath[OrderBatch, BatchReply, Request]):
             alone_ms=1_000,
         )
         incarnation.trust(1, inf, replicated=False)
-        calls = Calls(self._call, ShardClock(clock, 0), 2_000)
+        calls = Calls(self._call, ShardClock(clock, 0), Timing())
         super().__init__(incarnation=incarnation, calls_of=lambda _: calls, clock=clock, timing=Timing())
 
     @property
@@ -56,7 +57,7 @@ class Path(BatchPath[OrderBatch, BatchReply, Request]):
 
     async def place(self, order_id: str) -> Deduction:
         future: asyncio.Future[Deduction] = asyncio.get_running_loop().create_future()
-        self.fresh.append(Request(order_id, order_id, "", future, inf, 0, 1))
+        self.fresh.append(Request(order_id, "", future, inf, 0, 1))
         self._wake()
         return await future
 
@@ -77,6 +78,8 @@ class Path(BatchPath[OrderBatch, BatchReply, Request]):
         return batch
 
     def _words(self, batch: list[Request], incarnation: int) -> OrderBatch:
+        if self.speechless:
+            raise ValueError("a bug")
         return OrderBatch(REF, incarnation, True, b"")
 
     def _decided(self, batch: list[Request], reply: BatchReply) -> None:
@@ -95,5 +98,16 @@ async def test_a_bug_on_the_way_of_an_answer_does_not_silence_its_partition() ->
     async with asyncio.timeout(10):
         with pytest.raises(OutcomeUnknown):
             await path.place("o-1")
+        with pytest.raises(HotSKUError, match="decided"):
+            await path.place("o-2")
+
+
+async def test_a_bug_where_a_batch_departs_does_not_silence_its_partition() -> None:
+    path = Path([BatchReply(0, 0, False, 0, 1, "", [])])
+    async with asyncio.timeout(10):
+        path.speechless = True
+        with pytest.raises(OutcomeUnknown):
+            await path.place("o-1")
+        path.speechless = False
         with pytest.raises(HotSKUError, match="decided"):
             await path.place("o-2")

@@ -1,6 +1,7 @@
 """The orders of one call: one look at all of them takes what a look at each takes, and names the same culprit."""
 
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -23,6 +24,7 @@ WRONG: list[tuple[Any, str]] = [
     (Order("a", 1.0), "orders[1].quantity"),  # type: ignore[arg-type]
     (Order("a", 1, "", "x" * 257), "orders[1].metadata"),
     (Order("a", 1, "", 5), "orders[1].metadata"),  # type: ignore[arg-type]
+    (Order("a", 1, "", ANY), "orders[1].metadata"),  # it equals everything
     ({"order_id": "a", "color": "red"}, "orders[1]"),
     ("a", "orders[1]"),
 ]

@@ -16,9 +16,11 @@ from hotsku.domain.identity import (
     check_buyer_id,
     check_id,
     check_metadata,
+    check_order,
     check_payment_ref,
     check_quantity,
     check_ttl,
+    has_shape,
 )
 from hotsku.errors import InvalidRequest
 
@@ -206,6 +208,12 @@ def test_a_bad_ttl_is_refused(value: object) -> None:
     assert_one_line_about(caught.value, "hold_ttl")
 
 
+def test_a_quantity_of_more_digits_than_can_be_said_is_refused() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        check_quantity(10**5000)
+    assert_one_line_about(caught.value, "quantity")
+
+
 def assert_one_line_about(error: InvalidRequest, field: str) -> None:
     text = str(error)
     assert error.field == field
@@ -223,3 +231,31 @@ def test_many_ids_at_once(texts: list[str]) -> None:
 @pytest.mark.parametrize("wrong", [" ", "a b", "é", "²", "\n", "a\ud800", "a\0"])
 def test_one_wrong_id_among_many(wrong: str) -> None:
     assert not are_ids(["a", "b-c", wrong, "d"])
+
+
+ORDERS: list[tuple[object, object, object]] = [
+    ("o", "", 1),
+    ("o" * 64, "b" * 64, MAX_QUANTITY),
+    ("o", "b", 0),
+    ("o", "b", MAX_QUANTITY + 1),
+    ("o", "b", True),
+    ("o", "b", 1.0),
+    ("o", "b", "1"),
+    ("", "b", 1),
+    ("o" * 65, "b", 1),
+    ("o", "b" * 65, 1),
+    ("o b", "b", 1),
+    ("o", "\udc80", 1),
+    (b"o", "b", 1),
+    ("o", None, 1),
+]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=repr)
+def test_the_shape_and_the_characters_are_all_that_is_checked(order: tuple[object, object, object]) -> None:
+    good = True
+    try:
+        check_order(*order)
+    except InvalidRequest:
+        good = False
+    assert (has_shape(*order) and are_ids([str(order[0]), str(order[1])])) is good

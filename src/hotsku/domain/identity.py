@@ -40,8 +40,31 @@ def are_ids(texts: Iterable[str]) -> bool:
     return text.isascii() and not text.encode().translate(None, _EVERY_CHARACTER)
 
 
+def has_shape(order_id: object, buyer_id: object, quantity: object) -> bool:
+    """Whether these are an order's but for the characters of its ids, at which `are_ids` looks for many orders at once:
+    for each by itself, that look takes as long as all of this."""
+    return (
+        type(order_id) is str
+        and type(buyer_id) is str
+        and type(quantity) is int
+        and 0 < len(order_id) <= MAX_ID_LENGTH
+        and len(buyer_id) <= MAX_ID_LENGTH
+        and 0 < quantity <= MAX_QUANTITY
+    )
+
+
+def check_order(order_id: object, buyer_id: object, quantity: object) -> None:
+    """`check_quantity` and `check_order_ids` for one order.
+
+    Raises:
+        InvalidRequest: something is not well-formed.
+    """
+    check_quantity(quantity)
+    check_order_ids(order_id, buyer_id)
+
+
 def check_order_ids(order_id: object, buyer_id: object) -> None:
-    """`check_id` for an order and `check_buyer_id` for its buyer in one look: every request passes here.
+    """`check_id` for an order and `check_buyer_id` for its buyer in one look.
 
     Raises:
         InvalidRequest: one of them is not well-formed.
@@ -116,5 +139,8 @@ def _fits(text: str) -> bool:
 
 
 def _shown(value: object) -> str:
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except Exception:  # an integer may have more digits than Python puts into words
+        text = f"this {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -15,8 +15,8 @@ _LENGTHS = [chr(_LENGTH_BASE + length) for length in range(MAX_ID_LENGTH + 1)]
 
 
 def home(order_id: str, buyer_id: str, partitions: int) -> int:
-    """The partition, 0 to `partitions` - 1, that decides this order."""
-    return crc32((buyer_id or order_id).encode()) % partitions
+    """The partition, 0 to `partitions` - 1, that decides this order; also where it will say that the ids are none."""
+    return crc32((buyer_id or order_id).encode("utf-8", "surrogatepass")) % partitions
 
 
 def order_field(order_id: str, buyer_id: str) -> str:

@@ -97,6 +97,14 @@ class BatchPath(ABC, Generic[W, R, Q]):
 
     def depart(self) -> tuple[W, int] | None:
         """See `Sender`."""
+        try:
+            return self._next_batch()
+        except Exception as error:  # it must not silence those that go along
+            self._own_up(error)
+            self._go_on()
+            return None
+
+    def _next_batch(self) -> tuple[W, int] | None:
         batch = self._patient(self._batch) if self._again else []
         self._again = False
         while not batch and self._waits():
@@ -125,10 +133,14 @@ class BatchPath(ABC, Generic[W, R, Q]):
     def _own_up(self, bug: Exception) -> None:
         _log.error("this is a bug in hotsku", exc_info=bug)
         for request in self._batch:
-            try:
-                request.fail(OutcomeUnknown("the answer could not be read; send the same order again"))
-            except Exception as error:  # one who cannot listen must not silence the partition
-                _log.error("a caller cannot be told", exc_info=error)
+            self._fail(request, OutcomeUnknown("the answer could not be read; send the same order again"))
+
+    def _fail(self, request: Q, error: HotSKUError) -> None:
+        """Tell a caller of a fault. One who cannot listen must not silence the partition."""
+        try:
+            request.fail(error)
+        except Exception as bug:
+            _log.error("a caller cannot be told", exc_info=bug)
 
     def _go_on(self) -> None:
         self._batch = []

@@ -12,12 +12,15 @@ from hotsku.engine.batch_sizes import BatchSizes
 from hotsku.engine.item_path import ItemPath, ItemPaths
 from hotsku.engine.needs import ASK_INTERVAL_MS, NeedsBoard
 from hotsku.errors import BackendUnavailable, InvalidRequest, UnknownItem
+from hotsku.log import get_logger
 from hotsku.ports import Clock, Fenced, Ledger, Lost, Shard, Signals, Stale, Work
 
 _CLOSE_PATIENCE_S = 10.0
 _CLOSE_LOOK_S = 0.005
 _MOST_A_PAGE = 1000
 NOT_READY = (Fenced, Stale, Lost)
+
+_log = get_logger("engine")
 
 
 class Engine:
@@ -93,8 +96,11 @@ class Engine:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(ASK_INTERVAL_MS / 1000)
-            self._paths.tick()
-            self._board.repeat_asks()
+            try:
+                self._paths.tick()
+                self._board.repeat_asks()
+            except Exception as error:  # what waits must be told in time all the same
+                _log.error("this is a bug in hotsku", exc_info=error)
 
     async def _look(self) -> None:
         while True:

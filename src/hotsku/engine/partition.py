@@ -10,17 +10,26 @@ One batch is under way at a time (see `batch_path`), and what arrives meanwhile 
 import msgspec
 
 from hotsku.domain.deduction import Outcome, Proof
+from hotsku.domain.identity import are_ids, check_order_ids
 from hotsku.domain.order import OrderRecord, parse_record
+from hotsku.domain.routing import order_field
 from hotsku.engine.answers import birth_outcome, told
 from hotsku.engine.batch_path import MAX_BATCH, BatchPath
 from hotsku.engine.incarnation import KnownIncarnation
 from hotsku.engine.needs import NeedsBoard
 from hotsku.engine.parking import Parking
-from hotsku.engine.request import Request
+from hotsku.engine.request import Request, Terms
 from hotsku.engine.servers import Servers
 from hotsku.engine.standing import KnownStanding
 from hotsku.engine.timing import Timing
-from hotsku.errors import BackendUnavailable, HotSKUError, IdempotencyConflict, OutcomeUnknown, Overloaded
+from hotsku.errors import (
+    BackendUnavailable,
+    HotSKUError,
+    IdempotencyConflict,
+    InvalidRequest,
+    OutcomeUnknown,
+    Overloaded,
+)
 from hotsku.ports import Ask, BatchReply, Clock, OrderBatch, Refill
 from hotsku.receipts import Signer
 
@@ -58,6 +67,7 @@ class PartitionPath(BatchPath[OrderBatch, BatchReply, Request]):
         self._standing = standing
         self._board = board
         self._sign = signer.sign_birth if signer else None
+        self._arrived: list[Request] = []
         self._fresh: list[Request] = []
         self._parking = Parking()
         self._retry_parked = False
@@ -67,13 +77,14 @@ class PartitionPath(BatchPath[OrderBatch, BatchReply, Request]):
         self._parked = False
 
     def submit(self, request: Request) -> None:
-        """Take a request; its future will have the answer."""
-        self._fresh.append(request)
+        """Take a request; its future will have the answer. The characters of its ids are looked at here, together with
+        those of the others that come: before it is sent, and at the next tick where it has to wait."""
+        self._arrived.append(request)
         if self._idle:
             self._wake()
 
     def submit_many(self, requests: list[Request]) -> None:
-        """Take requests that come together."""
+        """Take requests that come together, with ids that are checked."""
         self._fresh.extend(requests)
         self._wake()
 
@@ -101,6 +112,8 @@ class PartitionPath(BatchPath[OrderBatch, BatchReply, Request]):
 
         Call it often.
         """
+        if self._arrived:
+            self._let_in()
         if not self._fresh and not self._parking.waiting:
             return
         now_ms = self._clock.monotonic_ms()
@@ -121,17 +134,19 @@ class PartitionPath(BatchPath[OrderBatch, BatchReply, Request]):
 
     @property
     def open(self) -> bool:
-        waiting = (self._batch, self._fresh, self._parking.waiting)
+        waiting = (self._batch, self._arrived, self._fresh, self._parking.waiting)
         return any(not request.abandoned for requests in waiting for request in requests)
 
     @property
     def waiting(self) -> int:
-        return len(self._batch) + len(self._fresh) + (len(self._parking.waiting) if self._retry_parked else 0)
+        fresh = len(self._arrived) + len(self._fresh)
+        return len(self._batch) + fresh + (len(self._parking.waiting) if self._retry_parked else 0)
 
     def _waits(self) -> bool:
-        return bool(self._fresh or (self._retry_parked and self._parking.waiting))
+        return bool(self._arrived or self._fresh or (self._retry_parked and self._parking.waiting))
 
     def _take(self) -> list[Request]:
+        self._let_in()
         self._parked = bool(self._retry_parked and self._parking.waiting)
         if self._parked:
             self._retry_parked = False
@@ -145,8 +160,27 @@ class PartitionPath(BatchPath[OrderBatch, BatchReply, Request]):
             requests, self._fresh = self._fresh[:MAX_BATCH], self._fresh[MAX_BATCH:]
         return requests
 
+    def _let_in(self) -> None:
+        """Those that have arrived may be sent; one whose ids are none is told so."""
+        arrived, self._arrived = self._arrived, []
+        ids = [request.order_id for request in arrived] + [request.buyer_id for request in arrived]
+        self._fresh += arrived if are_ids(ids) else self._well_formed(arrived)
+
+    def _well_formed(self, requests: list[Request]) -> list[Request]:
+        good = []
+        for request in requests:
+            try:
+                check_order_ids(request.order_id, request.buyer_id)
+            except InvalidRequest as error:
+                self._fail(request, error)
+            else:
+                good.append(request)
+        return good
+
     def _words(self, batch: list[Request], incarnation: int) -> OrderBatch:
-        values = [value for request in batch for value in (request.field, request.terms or request.quantity)]
+        values: list[str | int | Terms] = []
+        for request in batch:
+            values += (order_field(request.order_id, request.buyer_id), request.terms or request.quantity)
         return OrderBatch(self.ref, incarnation, self._to_take, _encode(values))
 
     def _unknown(self, batch: list[Request], until_ms: int) -> None:
@@ -241,7 +275,7 @@ class PartitionPath(BatchPath[OrderBatch, BatchReply, Request]):
     def _give_up(self, request: Request, error: HotSKUError) -> None:
         if request.unknown_until_ms:
             error = OutcomeUnknown(f"the order {request.order_id!r} may or may not have been sold; send it again")
-        request.fail(error)
+        self._fail(request, error)
 
 
 def _conflict(request: Request, record: OrderRecord) -> IdempotencyConflict:

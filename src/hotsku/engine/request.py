@@ -64,7 +64,6 @@ class Waiting(Struct, gc=False, eq=False):
     `since_ms` is when the request came (monotonic), `index` its place in a call that has many.
     """
 
-    field: str
     order_id: str
     buyer_id: str
     future: "asyncio.Future[Deduction] | Bulk | Listener"
@@ -86,6 +85,8 @@ class Waiting(Struct, gc=False, eq=False):
 
     def fail(self, error: HotSKUError) -> None:
         """Tell the caller of a fault."""
+        # Its frames have this request, at which the garbage collector does not look: it would never be free.
+        error.__traceback__ = None
         if not isinstance(self.future, asyncio.Future):
             self.future.put(self.index, error)
         elif not self.future.done():

@@ -5,8 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from hotsku.domain.deduction import Deduction, Order
-from hotsku.domain.identity import check_buyer_id, check_metadata, check_order_ids, check_quantity, check_ttl
-from hotsku.domain.routing import home, order_field
+from hotsku.domain.identity import (
+    check_buyer_id,
+    check_metadata,
+    check_order,
+    check_quantity,
+    check_ttl,
+    has_shape,
+)
+from hotsku.domain.routing import home
 from hotsku.engine.engine import Engine
 from hotsku.engine.item_path import ItemPath
 from hotsku.engine.orders import check_orders
@@ -95,6 +102,7 @@ class Selling(Engine):
         path = self._paths.known(sku)
         if path is None:
             return None
+        check_order(order_id, buyer_id, quantity)
         if hold:
             terms: Terms | None = _hold_terms(path, quantity, metadata, ttl)
         else:
@@ -128,9 +136,8 @@ class Selling(Engine):
         for index, order in enumerate(checked):
             if not order.buyer_id:
                 _check_limit(path)
-            field = order_field(order.order_id, order.buyer_id)
             terms = Terms(order.quantity, order.metadata) if order.metadata else None
-            request = Request(field, order.order_id, order.buyer_id, bulk, now, index, order.quantity, terms)
+            request = Request(order.order_id, order.buyer_id, bulk, now, index, order.quantity, terms)
             homes[home(order.order_id, order.buyer_id, count) if count > 1 else 0].append(request)
         for partition, requests in zip(path.partitions, homes, strict=True):
             if requests:
@@ -169,20 +176,19 @@ class Selling(Engine):
         terms: Terms | None,
         future: "asyncio.Future[Deduction] | Listener",
     ) -> None:
-        """Check an order and put it on its way; `future` will have its answer."""
-        check_quantity(quantity)
+        """Put an order on its way; `future` will have its answer."""
         if order_id is None:
+            check_quantity(quantity)
             check_buyer_id(buyer_id)
-        else:
-            check_order_ids(order_id, buyer_id)
+        elif not has_shape(order_id, buyer_id, quantity):
+            check_order(order_id, buyer_id, quantity)
         if not buyer_id:
             _check_limit(path)
         if order_id is None:
             order_id, partition = path.scheduler.route(None, buyer_id, quantity)
         else:
             partition = home(order_id, buyer_id, len(path.partitions))
-        field = order_field(order_id, buyer_id)
-        request = Request(field, order_id, buyer_id, future, self._paths.now_ms, 0, quantity, terms)
+        request = Request(order_id, buyer_id, future, self._paths.now_ms, 0, quantity, terms)
         path.partitions[partition].submit(request)
 
 

@@ -134,7 +134,7 @@ class Stepping(Engine):
         check_order_ids(order_id, buyer_id)
         step = Step(verb, order_field(order_id, buyer_id), argument, cart)
         steps = path.steps[home(order_id, buyer_id, len(path.steps))]
-        steps.submit(StepRequest(step.field, order_id, buyer_id, future, self._paths.now_ms, 0, step))
+        steps.submit(StepRequest(order_id, buyer_id, future, self._paths.now_ms, 0, step))
 
 
 def _argument(

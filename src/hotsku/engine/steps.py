@@ -105,7 +105,7 @@ class StepPath(BatchPath[StepBatch, StepReply, StepRequest]):
         return batch
 
     def _words(self, batch: list[StepRequest], incarnation: int) -> StepBatch:
-        steps = [(r.step.verb, r.field, r.step.argument, int(r.step.cart)) for r in batch]
+        steps = [(r.step.verb, r.step.field, r.step.argument, int(r.step.cart)) for r in batch]
         return StepBatch(self.ref, incarnation, _encode(steps))
 
     def _unknown(self, batch: list[StepRequest], until_ms: int) -> None:
@@ -116,7 +116,7 @@ class StepPath(BatchPath[StepBatch, StepReply, StepRequest]):
         if request.unknown:
             verb, order = request.step.verb.value, request.order_id
             error = OutcomeUnknown(f"{verb} of the order {order!r} may or may not have been done; send it again")
-        request.fail(error)
+        self._fail(request, error)
 
     # --- answers ---
 
