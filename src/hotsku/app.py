@@ -13,6 +13,7 @@ from hotsku.clock import SystemClock
 from hotsku.engine.inventory import Inventory
 from hotsku.engine.item_path import ItemPaths
 from hotsku.engine.needs import NeedsBoard
+from hotsku.engine.timing import Timing
 from hotsku.errors import BackendUnavailable, InvalidSettings
 from hotsku.ledger import migrate_ledger
 from hotsku.log import get_logger
@@ -85,7 +86,12 @@ class Opened(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def connect_to(settings: Settings, *, workers: bool | None = None) -> AsyncIterator[Opened]:
+async def connect_to(
+    settings: Settings,
+    *,
+    workers: bool | None = None,
+    timing: Timing = Timing(),  # noqa: B008  # frozen
+) -> AsyncIterator[Opened]:
     """`connect`, with the back ends beside the inventory."""
     settings = absolute(settings)
     async with AsyncExitStack() as exits:
@@ -96,7 +102,7 @@ async def connect_to(settings: Settings, *, workers: bool | None = None) -> Asyn
         exits.callback(shard.close)
         keys = await asyncio.to_thread(receipt_keys, settings)
         signer = Signer(stack.ledger.ledger_id, keys) if keys else None
-        inventory = _inventory(stack, shard, signer)
+        inventory = _inventory(stack, shard, signer, timing)
         await exits.enter_async_context(inventory)
         yield Opened(inventory, stack, shard)
 
@@ -294,7 +300,7 @@ def worker_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
     return [sys.executable, "-m", "hotsku.embedded_worker", settings.shard_url], {WORKER_SETTINGS: told}
 
 
-def _inventory(stack: Stack, shard: WireShard, signer: Signer | None) -> Inventory:
+def _inventory(stack: Stack, shard: WireShard, signer: Signer | None, timing: Timing) -> Inventory:
     board = NeedsBoard(secrets.token_hex(8), stack.signals, stack.clock)
     paths = ItemPaths(
         ledger=stack.ledger,
@@ -304,6 +310,7 @@ def _inventory(stack: Stack, shard: WireShard, signer: Signer | None) -> Invento
         relay_max_events=stack.settings.relay_max_events,
         draw_id=_OrderIds(),
         pick=secrets.randbelow,
+        timing=timing,
         signer=signer,
     )
     return Inventory(

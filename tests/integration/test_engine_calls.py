@@ -1,7 +1,8 @@
 """Two calls under way at once: what they share is the connection, and nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.support.workers import until
 from hotsku import Deduction
 from hotsku.domain.routing import home
 from hotsku.engine.inventory import Inventory
-from hotsku.errors import BackendUnavailable, OutcomeUnknown
+from hotsku.errors import BackendUnavailable, InvalidRequest, OutcomeUnknown
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +71,26 @@ async def test_a_partition_sends_while_another_waits_for_its_reply(bench: Bench,
     assert outcomes(await asyncio.gather(*buying)) == {"accepted": MANY + 3}
     assert proxy.calls == 3
     await bench.settled("sku", MANY + 3)
+
+
+async def test_an_order_that_is_bad_hears_so_even_where_nothing_can_be_sent(bench: Bench, proxy: Proxy) -> None:
+    """Orders are checked when they are sent; one that never is hears what is wrong with it, not that it may try
+    again."""
+    engine = await _engine(bench)
+    proxy.faults.extend(["stuck"] * 50)
+    here = _buy(engine, HERE[0])
+    await until(lambda: proxy.calls == 1)
+    good, bad = _buy(engine, HERE[1]), _buy(engine, next(name for name in _bad_names() if home(name, "", 2) == 0))
+    with pytest.raises(InvalidRequest, match="order_id"):
+        await bad
+    with pytest.raises(BackendUnavailable):
+        await good
+    here.cancel()
+    await asyncio.gather(here, return_exceptions=True)
+
+
+def _bad_names() -> Iterator[str]:
+    return (f"o {number}" for number in itertools.count())
 
 
 async def test_two_calls_that_are_lost_together_sell_once(bench: Bench, proxy: Proxy) -> None:

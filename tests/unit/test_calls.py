@@ -9,6 +9,7 @@ from tests.support.listening import HandClock
 from hotsku.domain.events import PartitionRef
 from hotsku.engine.calls import Calls
 from hotsku.engine.shard_clock import ShardClock
+from hotsku.engine.timing import Timing
 from hotsku.ports import BatchReply, Late, Lost, OrderBatch, Refusal
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +27,9 @@ class Server:
     def __init__(self) -> None:
         self.clock = HandClock()
         self.shard_clock = ShardClock(self.clock, 1_000)
-        self.calls: Calls[OrderBatch, BatchReply] = Calls(self._call, self.shard_clock, 2_000)
+        self.calls: Calls[OrderBatch, BatchReply] = Calls(
+            self._call, self.shard_clock, Timing(deadline_ms=2_000, two_calls_from=32)
+        )
         self.under_way: list[tuple[list[int], int, asyncio.Future[list[Answer]]]] = []
 
     async def _call(self, deadline_ms: int, batches: Sequence[OrderBatch]) -> list[Answer]:
@@ -101,18 +104,18 @@ async def test_a_third_call_waits_for_one_to_be_answered() -> None:
 async def test_few_orders_are_not_split() -> None:
     """Each call has a sync of its own, which costs more than they do."""
     server = Server()
-    await server.want(*range(15), size=10)
+    await server.want(*range(15), size=2)
     assert server.sent == [list(range(15))]
 
 
 async def test_few_orders_wait_for_the_call_under_way_and_more_do_not() -> None:
     server = Server()
     await server.want(0, size=10)
-    await server.want(1, size=140)
+    await server.want(1, size=20)
     assert server.sent == [[0]]
     await server.answer()
     assert server.sent == [[1]]
-    await server.want(2, size=19)
+    await server.want(2, size=11)
     assert server.sent == [[1]]
     await server.want(3, size=1)
     assert server.sent == [[1], [2, 3]]

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from hotsku.engine.shard_clock import ShardClock
+from hotsku.engine.timing import Timing
 from hotsku.log import get_logger
 from hotsku.ports import BatchReply, Late, Lost, OrderBatch, Refusal, StepBatch, StepReply
 
@@ -23,9 +24,6 @@ _FULL_UNDER_WAY = 4
 # A call ends when it has so many orders: it holds the server up, and those behind it. A partition counts as some more.
 _MOST_ORDERS = 1000
 _PARTITION = 8
-# Fewer orders than this, under way and waiting, go in one call: a sync takes the server as long as some fifty orders,
-# and two calls have two. Where the line is depends on the machine; `hotsku bench single` shows 64 and 512 callers.
-_WORTH_TWO_CALLS = 160
 
 _log = get_logger("engine")
 
@@ -59,17 +57,17 @@ class Calls(Generic[W, R]):
         self,
         call: Callable[[int, Sequence[W]], Awaitable[list[R | Refusal]]],
         clock: ShardClock,
-        deadline_ms: int,
+        timing: Timing,
     ) -> None:
         """
         Args:
             call: the shard's function: a deadline and batches to answers.
             clock: the server's; the replies set it.
-            deadline_ms: a call that reaches the server later than this does nothing.
+            timing: how late a call may come, and from how many requests on two are under way.
         """
         self._call = call
         self._clock = clock
-        self._deadline_ms = deadline_ms
+        self._timing = timing
         self._wanting: deque[Sender[W, R]] = deque()
         self._under_way = 0
         self._departed = 0
@@ -98,7 +96,7 @@ class Calls(Generic[W, R]):
     def _open(self) -> None:
         self._opening = False
         waiting = self._waiting()
-        many = self._requests + waiting >= _WORTH_TWO_CALLS
+        many = self._requests + waiting >= self._timing.two_calls_from
         if not self._may_open(waiting, many=many):
             return  # they go when a call is answered, with what comes until then
         most = -(-(self._departed + len(self._wanting)) // _UNDER_WAY) if many else len(self._wanting)
@@ -140,7 +138,7 @@ class Calls(Generic[W, R]):
         return senders, batches, requests
 
     async def _send(self, senders: list[Sender[W, R]], batches: list[W], requests: int) -> None:
-        deadline_ms, task = self._clock.in_ms(self._deadline_ms), asyncio.current_task()
+        deadline_ms, task = self._clock.in_ms(self._timing.deadline_ms), asyncio.current_task()
         try:
             answers = await self._answers(deadline_ms, batches)
             self._observe(answers)

@@ -60,8 +60,7 @@ class Servers:
         server = self._by_name.get(name)
         if server is None:
             clock = ShardClock(self._clock, self._clock.now_ms())
-            deadline_ms = self._timing.deadline_ms
             server = self._by_name[name] = _Server(
-                clock, Calls(self._shard.deduct, clock, deadline_ms), Calls(self._shard.step, clock, deadline_ms)
+                clock, Calls(self._shard.deduct, clock, self._timing), Calls(self._shard.step, clock, self._timing)
             )
         return server

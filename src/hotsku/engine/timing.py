@@ -1,10 +1,10 @@
-"""How long the engine waits, and for what."""
+"""How long the engine waits, and for what; and when it has two calls under way."""
 
 from msgspec import Struct
 
 
 class Timing(Struct, frozen=True, kw_only=True):
-    """Milliseconds.
+    """Milliseconds, but for `two_calls_from`.
 
     Attributes:
         patience_ms: how long an order waits, for stock or for the shard, before its caller is told that it could not
@@ -19,6 +19,9 @@ class Timing(Struct, frozen=True, kw_only=True):
             still answer this engine.
         look_ms: how often the engine looks.
         alone_ms: how long a copy that its cluster holds for dead is waited for before a sale is acknowledged without.
+        two_calls_from: fewer requests than this, under way and waiting, go to a server in one call: a sync takes it as
+            long as some fifty orders, and two calls have two. The more callers do with their time besides, the sooner
+            two are worth it. `hotsku bench single` shows 64 and 512 callers who do nothing else.
     """
 
     patience_ms: int = 5000
@@ -28,3 +31,4 @@ class Timing(Struct, frozen=True, kw_only=True):
     trust_ms: int = 30_000
     look_ms: int = 5_000
     alone_ms: int = 1_000
+    two_calls_from: int = 160
