@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 
 import pytest
 from tests.support.brokers import (
@@ -135,12 +136,12 @@ async def test_two_consumers_share_and_the_survivor_gets_it_all(place: Place, br
         consumers = [Consumer(first), Consumer(second)]
         for number in range(10):
             for ref in refs:
-                await broker.publish(ref, f"{ref.partition} {number}".encode())
+                await until(partial(published, broker, ref, f"{ref.partition} {number}".encode()), _PATIENCE_S)
         sent = {f"{ref.partition} {number}".encode() for ref in refs for number in range(10)}
         await until(lambda: sent <= {*consumers[0].bodies, *consumers[1].bodies}, _PATIENCE_S)
         await consumers[0].stop()
         for ref in refs:
-            await broker.publish(ref, f"{ref.partition} last".encode())
+            await until(partial(published, broker, ref, f"{ref.partition} last".encode()), _PATIENCE_S)
         last = {f"{ref.partition} last".encode() for ref in refs}
         await until(lambda: last <= {*consumers[0].bodies, *consumers[1].bodies}, _PATIENCE_S)
         await consumers[1].stop()

@@ -13,7 +13,7 @@ _NO_LOOP.close()
 def request(order_id: str, quantity: int, since_ms: float = 0.0) -> Request:
     """An order that came at `since_ms`."""
     future: asyncio.Future[Deduction] = asyncio.Future(loop=_NO_LOOP)
-    return Request(f"0{order_id}", order_id, "", future, since_ms, 0, quantity)
+    return Request(order_id, "", future, since_ms, 0, quantity)
 
 
 def leave(order: Request) -> None:

@@ -16,6 +16,8 @@ from hotsku.shard_url import parse_shard_url
 
 _SLICES = 4
 _TIMEOUT_S = 2.0
+# Longer than a machine stands still now and then: what was given up may arrive all the same, and then comes twice.
+_PATIENCE_S = 60.0
 
 
 class OneServerStreams(StreamsBroker):
@@ -42,7 +44,7 @@ async def open_streams(url: str, ledger_id: str, clock: Clock) -> AsyncIterator[
             names = [keys.topic_slice(number, POINTS) for number in range(POINTS)]
             yield ClusterStreams(router, names, clock, reader_id)
         return
-    client = Address(path="/" + parsed.path.lstrip("/")).client()
+    client = Address(path="/" + parsed.path.lstrip("/")).client(_PATIENCE_S)
     try:
         names = [keys.topic_slice(number, _SLICES) for number in range(_SLICES)]
         yield OneServerStreams(client, names, clock, reader_id)
@@ -58,7 +60,7 @@ async def open_router(url: str) -> AsyncIterator[Router]:
     topology = ClusterTopology(client, nodes[0])
     try:
         await topology.refresh()
-        router = Router(topology, _TIMEOUT_S)
+        router = Router(topology, _PATIENCE_S)
         yield router
         router.close()
     finally:

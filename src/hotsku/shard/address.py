@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from hotsku.shard.wire import Argument, Pipe
 
+CLIENT_TIMEOUT_S = 5.0
+
 
 class Tls(Struct, frozen=True):
     """The files of a TLS connection; without `ca_certs` the system's authorities are trusted."""
@@ -73,10 +75,15 @@ class Address(Struct, frozen=True):
             return []
         return [("AUTH", self.username or "default", self.password)]
 
-    def client(self) -> redis.asyncio.Redis:
-        """A full client for everything but the functions. It never retries: a timed-out call may have happened."""
+    def client(self, timeout_s: float = CLIENT_TIMEOUT_S) -> redis.asyncio.Redis:
+        """A full client for everything but the functions. It never retries: a timed-out call may have happened.
+
+        Args:
+            timeout_s: how long it waits for a connection, and for a reply.
+        """
         where = {"unix_socket_path": self.path} if self.path is not None else {"host": self.host, "port": self.port}
-        return redis.asyncio.Redis(**where, **self.client_options())  # type: ignore[arg-type]  # of many types
+        timeouts = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+        return redis.asyncio.Redis(**where, **timeouts, **self.client_options())  # type: ignore[arg-type]  # of many types
 
     def client_options(self) -> "dict[str, object]":
         """What redis-py's clients are told but for where the server is."""
