@@ -13,42 +13,49 @@ from pathlib import Path
 from typing import Any, cast
 
 import psutil
+from redis.asyncio import Redis
 
 from hotsku.bench.servers import running_server
+from hotsku.shard.sockets import current_socket
 
-# A server process has the first CPU for itself; load, shard and worker have the others. Left to itself, the scheduler
-# moves the load to the server's CPU whenever it is sent an answer, and what is measured is the sum of both.
-_CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-_SERVERS, _OTHERS = _CPUS[:1], _CPUS[1:]
+# A server process has the first CPU; load and shard have the others. Left to itself, the scheduler moves the load to
+# the server's CPU whenever it is sent an answer, and what is measured is the sum of both. The worker runs where there
+# is room, as it would: nobody waits for it.
+CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+_PLACES = {"server": CPUS[:1], "shard": CPUS[1:], "load": CPUS[1:], "worker": CPUS}
 
 
 class Server:
     """A server process that listens on a port, and the processes behind it."""
 
-    def __init__(self, port: int, pid: int, **behind: psutil.Process) -> None:
+    def __init__(self, port: int, pid: int, syncing: Path | None = None, **behind: psutil.Process) -> None:
         """
         Args:
+            syncing: the socket of the shard, where it syncs its file before it answers.
             behind: by what they are.
         """
         self.port = port
+        self._syncing = syncing
         self._processes = {"server": psutil.Process(pid), **behind}
         self._rounds = 0
         for name, process in self._processes.items():
-            _pin(process, _SERVERS if name == "server" else _OTHERS)
+            _pin(process, _PLACES[name])
 
     async def measure(self, seconds: float, connections: int, rate: float = 0) -> dict[str, Any]:
         """Load it for some seconds.
 
         Returns:
-            What the load saw, and in `cpu_us` the microseconds of CPU that each process, the load too, took an order.
+            What the load saw; in `cpu_us` the microseconds of CPU that each process, the load too, took an order; in
+            `slowest_sync_ms` how long the disk kept the shard waiting at most, which no process can help.
         """
         self._rounds += 1
+        await self._forget_syncs()
         arguments = (str(self.port), str(seconds), str(connections), str(rate), f"{os.getpid()}-{self._rounds}")
         before = self._cpu_s()
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "benchmarks.http.load", *arguments, stdout=asyncio.subprocess.PIPE
         )
-        _pin(psutil.Process(process.pid), _OTHERS)
+        _pin(psutil.Process(process.pid), _PLACES["load"])
         out, _ = await process.communicate()
         after = self._cpu_s()
         figures: dict[str, Any] = json.loads(out)
@@ -56,7 +63,22 @@ class Server:
             raise RuntimeError(f"not every order was accepted: {figures}")
         orders = figures["statuses"]["201"]
         cpu_us = {name: (after[name] - before[name]) * 1e6 / orders for name in after}
-        return figures | {"cpu_us": cpu_us | {"load": figures["load_us"]}}
+        slowest_ms = await self._slowest_sync_ms()
+        return figures | {"cpu_us": cpu_us | {"load": figures["load_us"]}, "slowest_sync_ms": slowest_ms}
+
+    async def _forget_syncs(self) -> None:
+        if self._syncing:
+            async with Redis(unix_socket_path=str(self._syncing)) as shard:
+                await shard.config_set("latency-monitor-threshold", 1)
+                await shard.execute_command("LATENCY", "RESET")
+
+    async def _slowest_sync_ms(self) -> float:
+        """0 where none took a millisecond."""
+        if not self._syncing:
+            return 0
+        async with Redis(unix_socket_path=str(self._syncing)) as shard:
+            events = await shard.execute_command("LATENCY", "LATEST")
+        return max((most for name, _, _, most, *_ in events if name == b"aof-fsync-always"), default=0)
 
     def _cpu_s(self) -> dict[str, float]:
         return {name: sum(process.cpu_times()[:2]) for name, process in self._processes.items()}
@@ -98,7 +120,8 @@ async def route(folder: Path, partitions: int | None) -> AsyncIterator[Server]:
     await asyncio.to_thread(_post, port, "/v1/items", item)
     try:
         shard = _process_with("valkey-server", str(folder))
-        yield Server(port, _server_process(process.pid), shard=shard, worker=_worker(folder / ".hotsku"))
+        home = folder / ".hotsku"
+        yield Server(port, _server_process(process.pid), current_socket(home), shard=shard, worker=_worker(home))
     finally:
         process.terminate()
         await process.wait()

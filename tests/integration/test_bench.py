@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from hotsku.bench.callers import percentile
+from hotsku.bench.callers import closed_loop, percentile
 from hotsku.bench.charts import render
 from hotsku.bench.report import Chart, Figure, Measured, Row, ratio
 from hotsku.bench.sections.drain import judge
 from hotsku.bench.sections.open_loop import histogram
 from hotsku.cli.main import run
+from hotsku.clock import SystemClock
+from hotsku.strategies.base import Answer
 
 
 def _bench(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
@@ -57,7 +59,7 @@ def test_costs_are_the_orders_and_the_calls(capsys: pytest.CaptureFixture[str]) 
     sections = _bench(capsys, "costs")["sections"]
     assert isinstance(sections, list)
     rows = {row["name"]: row for row in sections[0]["rows"]}
-    assert rows["engine, 1 partition"]["orders_a_call"] > rows["engine, 64 partitions"]["orders_a_call"] >= 1
+    assert rows["engine, 512 callers"]["orders_a_call"] > rows["engine, 16 callers"]["orders_a_call"] >= 1
     for batch in (1, 16, 256):
         sales, noes = (rows[f"shard, {what}, {batch} a call"] for what in ("sales", "noes"))
         assert sales["orders_a_call"] == noes["orders_a_call"] == batch
@@ -127,6 +129,14 @@ def test_a_figure_knows_whether_it_met_its_target() -> None:
     assert Figure(name="p99", value=11, most=10).met is False
     assert Figure(name="p99", value=11, most=10).target == "≤ 10"
     assert Figure(name="peak", value=11).met is None
+
+
+@pytest.mark.anyio
+async def test_every_caller_is_heard_however_short_a_round_is() -> None:
+    async def call(_: int) -> Answer:
+        return Answer.ACCEPTED
+
+    assert (await closed_loop(SystemClock(), call, callers=3, seconds=0)).accepted == 3
 
 
 def test_percentiles_of_few_values() -> None:

@@ -52,7 +52,7 @@ class Heard:
 
 
 async def closed_loop(clock: Clock, call: Call, callers: int, seconds: float, first: int = 0) -> Measured:
-    """`callers` that send requests `first`, `first` + 1, … for `seconds`."""
+    """`callers` that send requests `first`, `first` + 1, … for `seconds`, and each one at least."""
     heard = Heard()
     numbers = iter(range(first, 1 << 62))
     tidy()
@@ -62,10 +62,12 @@ async def closed_loop(clock: Clock, call: Call, callers: int, seconds: float, fi
 
     async def caller() -> None:
         since_ms = now()
-        while since_ms < end_ms:
+        while True:
             answer = await call(next(numbers))
             now_ms = now()
             note(answer, now_ms - since_ms)
+            if now_ms >= end_ms:
+                return
             since_ms = now_ms
 
     async with asyncio.TaskGroup() as group:

@@ -16,18 +16,19 @@ from hotsku.ports import Grant
 from hotsku.stocking import latest, lease_and_install, reachable
 
 NAME = "costs"
-CALLERS = 512
-PARTITIONS = (1, 8, 64)
+CALLERS = (16, 64, 512)
 CONNECTIONS = 64
 BATCHES = (1, 16, 256)
 _LEASES, _LEASED_TO, _LEASE = 40, 8, 16
 
 
 async def measure(plan: Plan, folder: Path) -> Section:
-    """An engine with 512 callers over more and more partitions; and the shard alone, called with larger and larger
-    batches by 64 connections, as by 64 gateways."""
+    """An engine with more and more callers, all of whom go in one call; and the shard alone, called with larger and
+    larger batches by 64 connections, as by 64 gateways."""
     async with open_shop(plan.settings, folder) as shop:
-        engine: dict[str, Side] = {_engine(count): single_side(plan, shop, CALLERS, count) for count in PARTITIONS}
+        engine: dict[str, Side] = {
+            f"engine, {callers} callers": single_side(plan, shop, callers, partitions=1) for callers in CALLERS
+        }
         sales, noes = (
             {_shard(what, batch): _many(plan, shop, batch, sold_out=what == "noes") for batch in BATCHES}
             for what in ("sales", "noes")
@@ -54,10 +55,6 @@ async def measure(plan: Plan, folder: Path) -> Section:
 
 def _many(plan: Plan, shop: Shop, batch: int, *, sold_out: bool) -> Side:
     return many_side(plan, shop, batch=batch, connections=CONNECTIONS, sold_out=sold_out)
-
-
-def _engine(partitions: int) -> str:
-    return f"engine, {partitions} partition{'s' if partitions > 1 else ''}"
 
 
 def _shard(what: str, batch: int) -> str:

@@ -31,8 +31,9 @@ _SETTLED = 0.1
 _PLAIN_INCARNATION, _FILLER_INCARNATION = 500, 999
 _PLAIN_FIRST, _FILLER_FIRST = 10**9, 2 * 10**9
 _FILL_A_TRANSACTION = 100_000
-# Steps through all numbers of 11 digits in an order that looks like none: buyers do not come sorted.
-_STRIDE, _DIGITS = 61_803_398_877, 10**11
+# Buyers are numbers of 11 digits.
+_DIGITS = 10**11
+_BITS = 2**64 - 1
 _WORKER, _PLAIN = "worker", "bulk insert"
 
 
@@ -102,11 +103,12 @@ async def _round(plan: Plan, place: _Place, sizes: list[int], *, plain_first: bo
         async with place.table(plan) as table:
             for size in sizes[:2]:
                 found.append(((side, size), await table.write(side)))
-    for size in sizes[2:]:  # one table for both, as it takes long to fill; the worker's is the larger by a backlog
-        async with place.table(plan) as table:
-            await asyncio.to_thread(table.fill, size)
-            found.append(((_PLAIN, size), await table.write(_PLAIN)))
-            found.append(((_WORKER, size), await table.write(_WORKER)))
+        # Not one table for both, though it takes long to fill: sorted rows leave all pages of the index equally full,
+        # and soon after a million more all of them split, on whoever writes then.
+        for size in sizes[2:]:
+            async with place.table(plan) as table:
+                await asyncio.to_thread(table.fill, size)
+                found.append(((side, size), await table.write(side)))
     return found
 
 
@@ -216,4 +218,16 @@ def _filler(item: int, number: int, size: int) -> Detail:
 
 
 def _order(number: int) -> Order:
-    return Order(f"o{number:011d}", 1, f"b{number * _STRIDE % _DIGITS:011d}")
+    return Order(f"o{number:011d}", 1, f"b{_mixed(number) % _DIGITS:011d}")
+
+
+def _mixed(number: int) -> int:
+    """A number of 64 bits that looks random (the end of splitmix64), as buyers come.
+
+    Steps of equal length would spread each transaction of the bulk insert evenly over the index, a row a page, but not
+    those of the worker, which get what each partition sold: in a small table the bulk insert would write more pages.
+    """
+    number = number * 0x9E3779B97F4A7C15 & _BITS
+    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & _BITS
+    number = (number ^ number >> 27) * 0x94D049BB133111EB & _BITS
+    return number ^ number >> 31

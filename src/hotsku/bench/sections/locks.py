@@ -2,8 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from hotsku.bench.callers import Call, closed_loop
@@ -19,20 +18,21 @@ from hotsku.strategies.names import LOCKS, WITH_REDIS, make_strategy
 NAME = "locks"
 DATABASES = ("sqlite", "postgresql", "mariadb")
 CALLERS = 64
-_PARTITIONS = "partitions (sqlite ledger)"
-_PARTITION_CALLERS = 512
+# Callers of partitions gather in calls, so that more of them sell more.
+_PARTITIONS = {callers: f"partitions (sqlite ledger), {callers} callers" for callers in (512, 2048)}
 _STOCK = 50_000_000
-# One row a unit: as many as a few rounds can sell.
-_UNITS = 60_000
+# One row a unit: more than any of them sells.
+_UNITS_PER_S = 10_000
 
 
 async def measure(plan: Plan, folder: Path) -> Section:
-    """64 callers for every strategy of rungs 1 to 3 (more only queue in the database), 512 for partitions."""
+    """64 callers for every strategy of rungs 1 to 3 (more only queue in the database), 512 and 2048 for partitions."""
     section = Section(name=NAME, title="The ladder: one hot item, every strategy on every database")
     async with AsyncExitStack() as exits:
         shop = await exits.enter_async_context(open_shop(plan.settings, folder))
         redis_server = await exits.enter_async_context(running_server(folder, on_disk=True))
-        sides: dict[str, Side] = {}
+        # First, so that their turns follow each other's and SQLite's: a database server works on after its turn.
+        sides: dict[str, Side] = {name: single_side(plan, shop, callers, 8) for callers, name in _PARTITIONS.items()}
         for database in DATABASES:
             url = plan.urls.get(database) or f"sqlite:///{folder}/shop.db"
             why_not = await _why_silent(url)
@@ -41,10 +41,10 @@ async def measure(plan: Plan, folder: Path) -> Section:
                 continue
             for name in (*LOCKS, *WITH_REDIS):
                 if name != "skip_locked" or database != "sqlite":
-                    opened = opened_side(plan, name, url, f"unix://{redis_server.spec.socket}")
-                    sides[f"{name} ({database})"] = await exits.enter_async_context(opened)
-        sides[_PARTITIONS] = single_side(plan, shop, _PARTITION_CALLERS, 8)
-        section.rows = await alternate(plan, sides, {_PARTITIONS: f"durable, {_PARTITION_CALLERS} callers"})
+                    redis_url = f"unix://{redis_server.spec.socket}"
+                    sides[f"{name} ({database})"] = _strategy_side(plan, name, url, redis_url)
+        rows = await alternate(plan, sides, dict.fromkeys(_PARTITIONS.values(), "durable"))
+    section.rows = [*rows[len(_PARTITIONS) :], *rows[: len(_PARTITIONS)]]
     section.figures = _figures(section)
     section.charts = [
         Chart(
@@ -57,30 +57,23 @@ async def measure(plan: Plan, folder: Path) -> Section:
     return section
 
 
-@asynccontextmanager
-async def opened_side(plan: Plan, name: str, url: str, redis_url: str) -> AsyncIterator[Side]:
-    """A strategy in tables of its own, which are gone afterwards."""
-    strategy = make_strategy(name, url, redis_url=redis_url, prefix=f"bench_{secrets.token_hex(4)}_")
-    await strategy.open()
-    try:
-        await strategy.create("hot", _UNITS if name == "skip_locked" else _STOCK)
-        # Every connection is open, and every statement prepared, before the clock starts.
-        await asyncio.gather(*(strategy.deduct("hot", 1, f"warm-{number}", "") for number in range(CALLERS)))
-        yield _side(plan, strategy)
-    finally:
-        await strategy.erase()
-        await strategy.close()
-
-
-def _side(plan: Plan, strategy: Strategy) -> Side:
-    first = 0
+def _strategy_side(plan: Plan, name: str, url: str, redis_url: str) -> Side:
+    """A strategy in tables and connections of its own, in each turn: what lies open would cost the other sides."""
 
     async def side() -> Measured:
-        nonlocal first
-        measured = await closed_loop(plan.clock, _call(strategy), CALLERS, plan.seconds, first)
-        first += measured.answers
-        await strategy.count("hot")  # one_key writes what waits, so that it disturbs nobody else's round
-        return measured
+        strategy = make_strategy(name, url, redis_url=redis_url, prefix=f"bench_{secrets.token_hex(4)}_")
+        await strategy.open()
+        try:
+            units = int(_UNITS_PER_S * (plan.seconds + 1)) if name == "skip_locked" else _STOCK
+            await strategy.create("hot", units)
+            # Every connection is open, and every statement prepared, before the clock starts.
+            await asyncio.gather(*(strategy.deduct("hot", 1, f"warm-{number}", "") for number in range(CALLERS)))
+            measured = await closed_loop(plan.clock, _call(strategy), CALLERS, plan.seconds)
+            await strategy.count("hot")  # one_key writes what waits, so that it disturbs nobody else's round
+            return measured
+        finally:
+            await strategy.erase()
+            await strategy.close()
 
     return side
 
@@ -105,7 +98,7 @@ async def _why_silent(url: str) -> str | None:
 
 
 def _figures(section: Section) -> list[Figure]:
-    partitions = section.row(_PARTITIONS).accepted_per_s
+    partitions = max(section.row(name).accepted_per_s for name in _PARTITIONS.values())
     figures = []
     for database in DATABASES:
         locks = [row for row in section.rows if row.name in {f"{name} ({database})" for name in LOCKS}]

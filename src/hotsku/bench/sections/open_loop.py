@@ -15,6 +15,8 @@ CALLERS = 512
 PARTITIONS = 8
 LOADS = (50, 80)  # percent of the peak
 _TICK_S = 0.001
+# Of a closed loop's rate, for so long: more than can be answered, and no more than waits within the engine's patience.
+_TOO_MANY, _TOO_MANY_S = 0.6, 1.0
 # Four of the histogram's buckets, a quarter of an octave, are one bar.
 _BUCKETS_A_BAR = 4
 
@@ -58,14 +60,14 @@ def histogram(latencies: dict[str, list[float]]) -> Chart:
 
 
 async def _peak(plan: Plan, shop: Shop) -> float:
-    """What is answered while requests arrive as fast as a closed loop sends them. It is less: a caller that waits costs
-    less than one that arrives, and what arrives evenly makes smaller batches."""
+    """What is answered where more arrives than can be. It is less than a closed loop has answered: a caller that waits
+    costs less than one that arrives, and what arrives evenly makes smaller batches."""
     plan.say("the peak")
     sku = await new_item(shop, PARTITIONS)
     call = single_call(shop.stock, [sku])
     closed = await closed_loop(plan.clock, call, CALLERS, plan.seconds)
     start_ms = plan.clock.monotonic_ms()
-    heard = await open_loop(plan, call, closed.per_s, closed.answers)
+    heard = await open_loop(plan, call, closed.per_s * _TOO_MANY, min(plan.seconds, _TOO_MANY_S), closed.answers)
     seconds = (plan.clock.monotonic_ms() - start_ms) / 1000
     await shop.forget(sku)
     return heard.measured(seconds).per_s
@@ -76,7 +78,7 @@ def _side(plan: Plan, shop: Shop, per_s: float, latencies: list[float]) -> Side:
         sku = await new_item(shop, PARTITIONS)
 
         async def selling() -> Measured:
-            heard = await open_loop(plan, single_call(shop.stock, [sku]), per_s)
+            heard = await open_loop(plan, single_call(shop.stock, [sku]), per_s, plan.seconds)
             latencies.extend(heard.latencies)
             return heard.measured(plan.seconds)
 
@@ -87,13 +89,13 @@ def _side(plan: Plan, shop: Shop, per_s: float, latencies: list[float]) -> Side:
     return side
 
 
-async def open_loop(plan: Plan, call: Call, per_s: float, first: int = 0) -> Heard:
-    """Requests `first`, `first` + 1, … at `per_s` for the plan's seconds, evenly, until all are answered; those of a
+async def open_loop(plan: Plan, call: Call, per_s: float, seconds: float, first: int = 0) -> Heard:
+    """Requests `first`, `first` + 1, … at `per_s` for some seconds, evenly, until all are answered; those of a
     millisecond are begun together."""
     clock, heard = plan.clock, Heard()
     tidy()
     start_ms = clock.monotonic_ms()
-    total, begun = int(per_s * plan.seconds), 0
+    total, begun = int(per_s * seconds), 0
 
     async def request(number: int, due_ms: float) -> None:
         answer = await call(first + number)
