@@ -46,20 +46,20 @@ class Constants(Struct, frozen=True, kw_only=True):
         p99_ms: what the shards may take to answer 99 of 100 orders.
     """
 
-    gateway_us: float = 43.0
-    gateway_call_us: float = 38.0
-    sale_us: float = 3.0
-    sale_call_us: float = 45.0
-    no_us: float = 0.9
-    no_call_us: float = 26.0
-    sync_ms: float = 0.3
+    gateway_us: float = 32.0
+    gateway_call_us: float = 120.0
+    sale_us: float = 2.1
+    sale_call_us: float = 48.0
+    no_us: float = 0.7
+    no_call_us: float = 22.0
+    sync_ms: float = 0.2
     travel_ms: float = 0.3
     replica_ms: float = 0.0
-    waiting_bytes: float = 156.0
-    kept_bytes: float = 103.0
+    waiting_bytes: float = 154.0
+    kept_bytes: float = 101.0
     broker_per_s: float = 800_000.0
     ledger_per_s: float = 70_000.0
-    lease_ms: float = 4.5
+    lease_ms: float = 4.1
     load: float = 0.7
     p99_ms: float = 100.0
 
