@@ -91,6 +91,46 @@ async def test_lost_sales_of_which_the_ledger_knows_stay_sold(stack: Stack, loss
     assert standing.quarantined > 0, "nobody knows what the shard sold besides"
 
 
+@pytest.mark.parametrize("name", ["orders", "buyers", "holds"])
+async def test_a_key_that_is_lost_alone_comes_back_from_the_ledger(stack: Stack, name: str) -> None:
+    """Stream and ledger know every sale, so nothing waits in quarantine, and no order is sold a second time."""
+    item = await _limited(stack, limit=10)
+    caller = Caller(stack.ledger, stack.shard)
+    assert await caller.hold(item, "h", quantity=2, buyer_id="b") == "A"
+    assert await _ask(stack, item, 1, ("o-1", "b", 1), ("o-2", "c", 9)) == "AA"
+    await stack.client.delete(getattr(stack.keys.partition(PartitionRef(item.id, 0)), name))
+    await _recover(stack, item)
+    assert await _ask(stack, item, 2, ("o-1", "b", 1), ("o-2", "c", 9), ("new", "b", 8)) == "RRL"
+    assert (await stack.status(item)).holds == 1
+    standing = await stack.ledger.standing(item.id)
+    assert (standing.sold, standing.held, standing.quarantined) == (10, 2, 0)
+    report = await Auditor(stack.ledger, stack.shard).audit()
+    assert report.ok, report.problems
+
+
+async def test_orders_that_are_lost_before_the_next_sale_are_not_kept(stack: Stack) -> None:
+    """An incarnation that has sold nothing ends where it began: that the shard is there, too, says nothing of the
+    orders of earlier ones."""
+    item = await _limited(stack, limit=10)
+    ref = PartitionRef(item.id, 0)
+    assert await _ask(stack, item, 1, ("o-1", "b", 1)) == "A"
+    await stack.ledger.mark_fast(ref, 1)
+    stack.server.restart()
+    stack.run(stack.new_relay(), stack.new_applier())
+    recoverers = stack.run(stack.new_recoverer(lost_after_ms=0))
+    await until(lambda: _open_as(stack, item, 2))
+    await recoverers.stop()
+    keys = stack.keys.partition(ref)
+    await stack.client.delete(keys.orders, keys.buyers)
+    await stack.ledger.mark_fast(ref, 2)
+    stack.server.restart()
+    stack.run(stack.new_recoverer(lost_after_ms=0))
+    await until(lambda: _open_as(stack, item, 3))
+    assert await _ask(stack, item, 3, ("o-1", "b", 1), ("new", "b", 10)) == "RL"
+    report = await Auditor(stack.ledger, stack.shard).audit()
+    assert report.ok, report.problems
+
+
 async def test_the_units_of_a_quarantine_come_back_when_it_is_over(stack: Stack) -> None:
     item = await _limited(stack)
     await stack.client.flushall()

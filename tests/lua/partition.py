@@ -15,6 +15,7 @@ from hotsku.shard import library
 from hotsku.shard.keys import Keys
 from tests.support.servers import TestServer
 
+MARK = b" "  # beside orders, buyers and holds: see lib.lua
 FAR = 10**14  # a deadline that never comes, in ms
 _item_ids = itertools.count(1)
 
@@ -180,7 +181,7 @@ class Partition:
     def begin(self, incarnation: int = 1, *, memory: str | None = None, **configuration: object) -> list[Any]:
         """`memory`: the server's, unless given."""
         memory = self.name_of_memory() if memory is None else memory
-        return self.call("hs_begin", [self.keys.meta], incarnation, *configured(**configuration), memory)
+        return self.call("hs_begin", self.all_keys, incarnation, *configured(**configuration), memory)
 
     def configure(self, incarnation: object = 1, **configuration: object) -> list[Any]:
         return self.call("hs_configure", [self.keys.meta], incarnation, *configured(**configuration))
@@ -188,7 +189,7 @@ class Partition:
     def arm(self, incarnation: object, seq: object, memory: str | None = None) -> list[Any]:
         """`memory`: the server's, unless given."""
         memory = self.name_of_memory() if memory is None else memory
-        return self.call("hs_arm", [self.keys.meta, self.keys.stream], incarnation, seq, memory)
+        return self.call("hs_arm", self.all_keys, incarnation, seq, memory)
 
     def disarm(self, *, seal: bool = False, incarnation: object = 1) -> list[Any]:
         return self.call("hs_disarm", [self.keys.meta], incarnation, int(seal))
@@ -221,9 +222,11 @@ class Partition:
         k = self.keys
         return self.call("hs_load", [k.meta, k.orders, k.buyers, k.holds, k.ended], incarnation, memory, *packed)
 
-    def finish(self, incarnation: object, memory: str | None = None) -> list[Any]:
+    def finish(
+        self, incarnation: object, memory: str | None = None, *, orders: object = 0, buyers: object = 0
+    ) -> list[Any]:
         memory = self.name_of_memory() if memory is None else memory
-        return self.call("hs_finish", [self.keys.meta], incarnation, memory)
+        return self.call("hs_finish", self.all_keys, incarnation, memory, orders, buyers)
 
     def install(self, no: object, quantity: object, threshold: object = 1, incarnation: object = 1) -> list[Any]:
         return self.call("hs_install", [self.keys.meta], incarnation, no, quantity, threshold)
@@ -276,7 +279,7 @@ class Partition:
         return record and parse_record(record), now
 
     def status(self) -> dict[str, Any]:
-        flat = self.call("hs_status", [self.keys.meta, self.keys.orders, self.keys.stream, self.keys.holds])
+        flat = self.call("hs_status", self.all_keys)
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return {name: value if name == "active" else int(value) for name, value in pairs}
 
@@ -337,8 +340,8 @@ class Partition:
 
     def _scores(self, key: str) -> dict[str, int]:
         found = cast("list[tuple[bytes, float]]", self.client.zrange(key, 0, -1, withscores=True))
-        return {member.decode(): int(score) for member, score in found}
+        return {member.decode(): int(score) for member, score in found if member != MARK}
 
     def _hash(self, key: str) -> dict[str, str]:
         values = cast("dict[bytes, bytes]", self.client.hgetall(key))
-        return {name.decode(): value.decode() for name, value in values.items()}
+        return {name.decode(): value.decode() for name, value in values.items() if name != MARK}

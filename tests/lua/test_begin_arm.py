@@ -6,7 +6,7 @@ import pytest
 
 from tests.lua import invariants
 from tests.lua.fence import assert_fenced
-from tests.lua.partition import Partition, connect, order
+from tests.lua.partition import MARK, Partition, connect, order
 from tests.support.servers import TestServer
 
 Make = Callable[..., Partition]
@@ -131,6 +131,8 @@ def test_arm_over_the_stream_of_an_earlier_incarnation(shared: Make) -> None:
     partition.tamper(incarnation=1)
     partition.disarm()
     partition.tamper(incarnation=2)
+    for key in (partition.keys.orders, partition.keys.buyers):
+        partition.client.hset(key, MARK, 2)
     assert partition.arm(2, 0) == ["OK"]
     assert partition.install(1, 5, 1, incarnation=2) == ["OK", 1]
     assert partition.deduct(order("a"), incarnation=2).codes == "A"

@@ -118,7 +118,9 @@ async def test_orders_come_back_from_the_ledger(sale: Sale) -> None:
     assert await shard.renew(ref, 2, sale.item, memory, None) == "rebuilding"
     assert await shard.load(ref, 2, memory, orders, [("u", 5)])
     assert await shard.load(ref, 2, memory, [], [])
-    assert await shard.finish(ref, 2, memory)
+    assert not await shard.finish(ref, 2, memory, len(orders) + 1, 1)
+    assert not await shard.finish(ref, 2, memory, len(orders), 2)
+    assert await shard.finish(ref, 2, memory, len(orders), 1)
     assert [(field, (await shard.order(ref, field))[0]) for field, _ in orders] == orders
     assert (await shard.status(ref)).holds == 2
     assert await shard.bought(ref) == [5]

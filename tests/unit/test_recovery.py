@@ -24,6 +24,7 @@ DURABLE = Evidence(
     seq=100,
     stream_seq=100,
     sealed=None,
+    whole=True,
     every_write_synced=True,
     single_copy=True,
     acknowledged_seq=100,
@@ -55,6 +56,13 @@ def test_proven_but_another_copy_may_wake(single_copy: bool) -> None:
     assert judge_restart(msgspec.structs.replace(evidence, acknowledged_seq=101)).action == "lost"
 
 
+@pytest.mark.parametrize("change", [{}, {"durability": "fast", "sealed": 100}])
+def test_proven_but_records_are_missing(change: dict[str, object]) -> None:
+    """Stream and ledger have the events, so the records can come back; nothing that was sold is forgotten."""
+    verdict = judge_restart(msgspec.structs.replace(DURABLE, whole=False, **change))
+    assert (verdict.action, verdict.proven) == ("renew", True)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -68,6 +76,7 @@ def test_proven_but_another_copy_may_wake(single_copy: bool) -> None:
         ({"durability": "fast", "sealed": 99}, "not sealed"),
         ({"every_write_synced": False}, "does not sync every write"),
         ({"single_copy": False}, "not the only copy"),
+        ({"single_copy": False, "whole": False}, "not the only copy"),
     ],
 )
 def test_unproven(change: dict[str, object], reason: str) -> None:
@@ -89,6 +98,7 @@ _SMALL = st.integers(0, 4)
         seq=_SMALL,
         stream_seq=_SMALL,
         sealed=st.none() | _SMALL,
+        whole=st.booleans(),
         every_write_synced=st.booleans(),
         single_copy=st.booleans(),
         acknowledged_seq=_SMALL,
@@ -103,6 +113,7 @@ def test_nothing_that_anyone_counted_on_may_be_missing(evidence: Evidence) -> No
         always_synced = evidence.durability != "fast" and evidence.every_write_synced
         assert always_synced or evidence.sealed == evidence.seq
     if verdict.action == "arm":
+        assert evidence.whole
         assert evidence.seq >= evidence.watermark
         # Under the same incarnation only where no other copy can answer: there is none, or it was sealed.
         assert (evidence.durability == "durable" and evidence.single_copy) or evidence.sealed == evidence.seq

@@ -24,8 +24,9 @@ class Evidence(Struct, frozen=True, kw_only=True):
 
     Of the ledger: the latest `ledger_incarnation`, its `watermark`, and its `durability` ("durable", "replicated" or
     "fast": see `PartitionRow`). Of the shard: `incarnation` (0: it does not have the partition), `seq`, the last seq of
-    the stream, and `sealed`, the seq that an orderly stop wrote down. Of the shard's server: does it sync every write,
-    and is it the only copy? `acknowledged_seq` is the highest seq that any engine reports to have acknowledged.
+    the stream, `sealed`, the seq that an orderly stop wrote down, and `whole`: orders, buyers and holds are all there.
+    Of the shard's server: does it sync every write, and is it the only copy? `acknowledged_seq` is the highest seq that
+    any engine reports to have acknowledged.
     """
 
     ledger_incarnation: int
@@ -35,6 +36,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     seq: int
     stream_seq: int
     sealed: int | None
+    whole: bool
     every_write_synced: bool
     single_copy: bool
     acknowledged_seq: int = 0
@@ -44,9 +46,9 @@ class Verdict(Struct, frozen=True):
     """What may be done with an unarmed partition.
 
     "arm": it has everything, and no other copy can answer in its place: it goes on under its incarnation. "renew": the
-    shard and the ledger have everything, but another copy may wake up: its units are free for a new incarnation.
-    "lost": sales that were acknowledged may be missing: a new incarnation begins, and its units wait. `reason` says
-    why, for people.
+    shard and the ledger have everything that was acknowledged, but another copy may wake up, or records must come back
+    from the ledger: its units are free for a new incarnation. "lost": sales that were acknowledged may be missing: a
+    new incarnation begins, and its units wait. `reason` says why, for people.
     """
 
     action: Action
@@ -59,6 +61,13 @@ class Verdict(Struct, frozen=True):
 
 def judge_restart(evidence: Evidence) -> Verdict:
     """What the evidence proves."""
+    verdict = _judge_events(evidence)
+    if verdict.action == "arm" and not evidence.whole:
+        return Verdict("renew", "orders, buyers or holds are missing, but every event of theirs is there")
+    return verdict
+
+
+def _judge_events(evidence: Evidence) -> Verdict:
     missing = _what_is_missing(evidence)
     if missing:
         return Verdict("lost", missing)

@@ -17,7 +17,8 @@ class PartitionStatus(Struct, frozen=True, kw_only=True):
     """One partition as its shard has it, read atomically.
 
     `incarnation` 0 means that the shard does not have the partition. `armed_incarnation` and `armed_seq` are the
-    volatile fence (None where it is unarmed); `stream_seq` is the last seq of the stream for `incarnation`.
+    volatile fence (None where it is unarmed); `stream_seq` is the last seq of the stream for `incarnation`. `whole`:
+    orders, buyers and holds are all there.
     """
 
     incarnation: int = 0
@@ -36,6 +37,7 @@ class PartitionStatus(Struct, frozen=True, kw_only=True):
     reclaim_no: int = 0
     trimmed: int = 0
     sealed: int | None = None
+    whole: bool = True
     orders: int = 0
     holds: int = 0
     version: int = 0
@@ -111,7 +113,7 @@ class Shard(Protocol):
         orders: Sequence[tuple[str, OrderRecord]],
         buyers: Sequence[tuple[str, int]],
     ) -> bool: ...
-    async def finish(self, ref: PartitionRef, incarnation: int, memory: str) -> bool: ...
+    async def finish(self, ref: PartitionRef, incarnation: int, memory: str, orders: int, buyers: int) -> bool: ...
     async def install(self, ref: PartitionRef, incarnation: int, no: int, quantity: int, threshold: int) -> int: ...
     async def reclaim(self, ref: PartitionRef, incarnation: int, no: int, quantity: int) -> int: ...
     async def trim(self, ref: PartitionRef, incarnation: int, through_seq: int) -> None: ...

@@ -48,10 +48,10 @@ def read_status(flat: list[Reply]) -> PartitionStatus:
     figures = {name: int(cast("bytes | int", value)) for name, value in raw.items() if name != "active"}
     if figures.pop("stream_incarnation") != figures["incarnation"]:
         figures["stream_seq"] = 0
-    sealed = figures.pop("sealed")
+    sealed, whole = figures.pop("sealed"), figures.pop("whole") == 1
     known = {name: value for name, value in figures.items() if name in _STATUS_FIELDS}
     active = cast(bytes, raw["active"]).decode()
-    return PartitionStatus(active=active, sealed=None if sealed < 0 else sealed, **known)
+    return PartitionStatus(active=active, sealed=None if sealed < 0 else sealed, whole=whole, **known)
 
 
 def read_swept(reply: list[Reply]) -> Swept:

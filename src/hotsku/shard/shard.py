@@ -35,6 +35,8 @@ from hotsku.shard.wire import Argument, Reply
 _STREAMS_A_LOOK = 512
 
 _LAST_SEQ = 2**64 - 1
+# Is among the buyers, and none: see lib.lua.
+_MARK = b" "
 
 
 class WireShard:
@@ -110,7 +112,7 @@ class WireShard:
             memory: the shard's, read before the ledger said that the partition was never leased to.
         """
         k = self._partition(ref)
-        await self._call(k, "hs_begin", (k.meta,), incarnation, *configuration(item), memory)
+        await self._call(k, "hs_begin", k.all(), incarnation, *configuration(item), memory)
 
     async def configure(self, ref: PartitionRef, incarnation: int, item: Item) -> int:
         """Tell a partition its item's configuration. Returns the version that it has now: it keeps the newest."""
@@ -124,7 +126,7 @@ class WireShard:
             memory: the shard's, read before what was proven.
         """
         k = self._partition(ref)
-        return (await self._call(k, "hs_arm", (k.meta, k.stream), incarnation, seq, memory))[0] != b"REFUSED"
+        return (await self._call(k, "hs_arm", k.all(), incarnation, seq, memory))[0] != b"REFUSED"
 
     async def disarm(self, ref: PartitionRef, incarnation: int, *, seal: bool) -> None:
         """Fence a partition; with `seal`, so that a restart after it is proven whatever the fsync policy."""
@@ -173,10 +175,11 @@ class WireShard:
         reply = await self._call(k, "hs_load", keys, incarnation, memory, *pack_orders(orders, buyers))
         return reply[0] == b"OK"
 
-    async def finish(self, ref: PartitionRef, incarnation: int, memory: str) -> bool:
-        """Arm a partition whose orders are all back. False as for `load`."""
+    async def finish(self, ref: PartitionRef, incarnation: int, memory: str, orders: int, buyers: int) -> bool:
+        """Arm a partition whose orders and buyers are all back, so many at least. False as for `load`, or where some
+        of them were lost again."""
         k = self._partition(ref)
-        return (await self._call(k, "hs_finish", (k.meta,), incarnation, memory))[0] == b"OK"
+        return (await self._call(k, "hs_finish", k.all(), incarnation, memory, orders, buyers))[0] == b"OK"
 
     async def install(self, ref: PartitionRef, incarnation: int, no: int, quantity: int, threshold: int) -> int:
         """Add lease `no` to the standby, exactly once. Returns the last lease that is installed, `no` - 2 or lower
@@ -199,7 +202,7 @@ class WireShard:
     async def status(self, ref: PartitionRef) -> PartitionStatus:
         """The partition as it stands, read at one instant."""
         k = self._partition(ref)
-        return read_status(await self._call(k, "hs_status", (k.meta, k.orders, k.stream, k.holds)))
+        return read_status(await self._call(k, "hs_status", k.all()))
 
     async def read(self, ref: PartitionRef, incarnation: int, after_seq: int, count: int) -> list[StreamEntry]:
         """Up to `count` entries of the incarnation that end after `after_seq`, in order."""
@@ -249,7 +252,8 @@ class WireShard:
     async def bought(self, ref: PartitionRef) -> list[int]:
         """The units of each of the partition's buyers (none where its item has no limit), in no order; for audits."""
         k = self._partition(ref)
-        return [int(each) for each in cast(list[bytes], await self._router.send(k.slot, "HVALS", k.buyers))]
+        flat = cast(list[bytes], await self._router.send(k.slot, "HGETALL", k.buyers))
+        return [int(units) for buyer, units in zip(flat[::2], flat[1::2], strict=True) if buyer != _MARK]
 
     async def durability(self, ref: PartitionRef) -> Durability:
         """What the partition's server promises now, by its settings and its role."""

@@ -324,6 +324,7 @@ def _evidence(row: PartitionRow, status: PartitionStatus, durability: Durability
         seq=status.seq,
         stream_seq=status.stream_seq,
         sealed=status.sealed,
+        whole=status.whole,
         every_write_synced=durability.every_write_synced,
         single_copy=durability.single_copy,
         acknowledged_seq=acknowledged_seq,

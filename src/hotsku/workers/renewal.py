@@ -165,6 +165,7 @@ class Renewal:
         """
         now_ms = self._clock.now_ms()
         bought: Counter[str] = Counter()
+        loaded = 0
         page: list[DetailRow] = []
         while page := await self._ledger.orders_of(row.ref, page[-1] if page else None, _PAGE):
             records = [(each, held_at_least(_record(each), held_until_ms)) for each in page]
@@ -175,6 +176,7 @@ class Renewal:
             ]
             if not await self._shard.load(row.ref, row.incarnation, memory, orders, ()):
                 return False
+            loaded += len(orders)
             if item.spec.limit_per_buyer is not None:
                 for each, record in records:
                     bought[each.buyer_id] += counted_units(record, restores=item.spec.refund_restores_limit)
@@ -182,14 +184,15 @@ class Renewal:
         for start in range(0, len(buyers), _PAGE):
             if not await self._shard.load(row.ref, row.incarnation, memory, (), buyers[start : start + _PAGE]):
                 return False
-        return await self._shard.finish(row.ref, row.incarnation, memory)
+        return await self._shard.finish(row.ref, row.incarnation, memory, loaded, len(buyers))
 
 
 def _kept(earlier: PartitionRow, status: PartitionStatus) -> int | None:
     """The seq at which the shard has just what the ledger has of the earlier incarnation: then its orders are all
     there, and need not be brought back. Its holds must be, where something may be missing: they get more time."""
     same = (
-        status.incarnation == earlier.incarnation
+        status.whole
+        and status.incarnation == earlier.incarnation
         and status.seq == earlier.final_seq
         and status.stream_seq == status.seq
     )

@@ -1,5 +1,5 @@
 -- hs_arm: sets the volatile fence of a partition whose memory was proven to be all of it (the caller proves that).
--- KEYS  1 meta (hash)   2 stream (stream)
+-- KEYS  as in step.lua
 -- ARGV  1 incarnation (integer)   2 seq that the caller has seen (integer)   3 the memory's name, read before (string)
 -- Reply {'OK'} armed now | {'ALREADY'} it is armed | {'REFUSED', why}
 local function arm_partition(keys, args)
@@ -14,7 +14,7 @@ local function arm_partition(keys, args)
   if args[3] ~= name_memory() then return {'REFUSED', 'the shard has restarted since'} end
   if is_rebuilding(keys[1]) then return {'REFUSED', 'its orders are being rebuilt'} end
   if p.ended == 1 then return {'REFUSED', 'the incarnation is over'} end
-  local stream_incarnation, stream_seq = last_event(keys[2])
+  local stream_incarnation, stream_seq = last_event(keys[4])
   if stream_incarnation < incarnation then stream_seq = 0 end -- it has no event of this incarnation yet
   if stream_incarnation > incarnation or stream_seq ~= seq then
     return {'REFUSED', 'the stream does not end at seq'}
@@ -22,6 +22,7 @@ local function arm_partition(keys, args)
   if p.left_a < 0 or p.left_b < 0 or p.left_a + p.left_b + p.taken + p.returned ~= p.installed then
     return {'REFUSED', 'the buckets do not add up'}
   end
+  if not has_all(keys, incarnation) then return {'REFUSED', 'orders, buyers or holds are not all there'} end
   redis.call('HSET', keys[1], 'sealed', -1)
   armed[keys[1]] = {incarnation = incarnation, seq = seq, busy = false}
   return {'OK'}

@@ -1,5 +1,5 @@
 -- hs_begin: gives the shard a partition that has never been leased to, with nothing in its buckets, and arms it.
--- KEYS  1 meta (hash)
+-- KEYS  as in step.lua
 -- ARGV  1 incarnation (integer)   2 to 7 the item's configuration (integers, see `read_configuration`)
 --       8 the memory's name, read before the ledger said that the partition was never leased to (string)
 -- Reply {'OK'} begun now | {'ALREADY'} it is there and armed | {'STALE', incarnation} | {'FENCED'}
@@ -22,6 +22,7 @@ local function begin_partition(keys, args)
   if args[8] ~= name_memory() then return {'FENCED'} end
 
   write_empty(keys[1], incarnation, configuration, 0, 0)
+  write_marks(keys, incarnation)
   armed[keys[1]] = {incarnation = incarnation, seq = 0, busy = false}
   return {'OK'}
 end

@@ -140,8 +140,10 @@ local function deduct_batch(batch, time, deadline, copied)
   if not now then return {'FENCED'} end
   if now > deadline then return {'LATE', now} end
 
-  local records = redis.call('HMGET', keys[2], unpack(fields))
+  local records = redis.call('HMGET', keys[2], MARK, unpack(fields)) -- that of fields[i] is records[i + 1]
+  if not is_marked(records[1], p.incarnation) then return fence_broken(keys[1]) end
   local bought = p.limit > 0 and read_buyers(keys[3], fields)
+  if bought and not is_marked(bought[MARK], p.incarnation) then return fence_broken(keys[1]) end
   local refusal = refuse_all(p, now)
   local dry = not batch.take
 
@@ -155,7 +157,7 @@ local function deduct_batch(batch, time, deadline, copied)
   local starts, heads, head_hundreds, after_seq = {}, {}, nil, ':' .. now
   for i = 1, count do
     local field, quantity, words = fields[i], orders[2 * i], nil
-    local record = records[i] or fresh[field]
+    local record = records[i + 1] or fresh[field]
     if bare[quantity] == nil then
       quantity, words = read_words(quantity, now)
       orders[2 * i] = quantity

@@ -19,7 +19,7 @@ local function expire_holds(keys, args)
   end)
   write_changes(keys, fence, changes)
   local next_one = redis.call('ZRANGE', keys[5], 0, 0, 'WITHSCORES')
-  return {'OK', ended, tonumber(next_one[2]) or 0, 0, unpack(lines)}
+  return {'OK', ended, next_one[1] ~= MARK and tonumber(next_one[2]) or 0, 0, unpack(lines)}
 end
 
 -- It must work out of memory too: what has ended can be forgotten.

@@ -73,6 +73,35 @@ local function pass_fence(meta_key, incarnation, names)
   return p, fence
 end
 
+-- Orders, buyers and holds each have a mark among their members: the incarnation that last began with all of them. A key
+-- that was deleted, evicted or set back alone lacks it, also where it has been written to since; fence and meta would not
+-- tell. No id has a space; and the holds' mark is behind all holds.
+local MARK, BEHIND_ALL = ' ', 9e15
+
+-- KEYS of a partition as in step.lua.
+local function write_marks(keys, incarnation)
+  redis.call('HSET', keys[2], MARK, incarnation)
+  redis.call('HSET', keys[3], MARK, incarnation)
+  redis.call('ZADD', keys[5], BEHIND_ALL, MARK)
+end
+
+local function is_marked(value, incarnation)
+  return tonumber(value) == incarnation
+end
+
+-- Whether what lies beside the meta hash is all there.
+local function has_all(keys, incarnation)
+  return is_marked(redis.call('HGET', keys[2], MARK), incarnation)
+    and is_marked(redis.call('HGET', keys[3], MARK), incarnation)
+    and redis.call('ZSCORE', keys[5], MARK) and true or false
+end
+
+-- A partition of which something is missing decides nothing more: its recoverer has it rebuilt.
+local function fence_broken(meta_key)
+  armed[meta_key] = nil
+  return {'FENCED'}
+end
+
 -- The server's clock: milliseconds since the epoch.
 local function server_ms()
   local time = redis.call('TIME')

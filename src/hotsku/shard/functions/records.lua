@@ -47,9 +47,9 @@ local function buyer_of(field)
   return string.sub(field, 2, string.byte(field) - 47)
 end
 
--- buyer -> units so far, for the buyers of the order fields.
+-- buyer -> units so far, for the buyers of the order fields; and of the mark.
 local function read_buyers(key, fields)
-  local names, units = {}, {}
+  local names, units = {MARK}, {}
   for i = 1, #fields do
     local buyer = buyer_of(fields[i])
     if not units[buyer] then

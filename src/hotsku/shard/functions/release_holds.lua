@@ -12,6 +12,7 @@ local function release_holds(keys, args)
   if not now then return {'FENCED'} end
   if p.state ~= CLOSED then return {'OK', 0, 0, 0} end
   local fields = redis.call('ZRANGE', keys[5], offset, offset + most - 1)
+  if fields[#fields] == MARK then fields[#fields] = nil end
 
   local changes, ended = begin_changes(p, now), 0
   visit_orders(keys, fields, function(field, r)

@@ -18,19 +18,23 @@ local function renew_partition(keys, args)
 
   if p and p.incarnation == incarnation then
     if p.seq > 0 or p.lease_no > 0 then return {'REFUSED', 'the incarnation has had stock'} end
-    if fence and not fence.busy and fence.incarnation == incarnation and fence.seq == 0 then return {'OK', 'armed'} end
+    local is_armed = fence and not fence.busy and fence.incarnation == incarnation and fence.seq == 0
+    if is_armed and has_all(keys, incarnation) then return {'OK', 'armed'} end
     -- Begun before, and not finished; or finished, and this memory may not have all of it.
     armed[keys[1]] = nil
     write_configuration(keys[1], configuration)
+    write_marks(keys, incarnation)
     redis.call('HSET', keys[1], 'rebuilding', 1)
     return {'OK', 'rebuilding'}
   end
 
   if keep >= 0 and not (p and p.seq == keep) then return {'REFUSED', 'the shard is not at the proven seq'} end
+  if keep >= 0 and not has_all(keys, p.incarnation) then return {'REFUSED', 'its orders are not all there'} end
   armed[keys[1]] = nil
   redis.call('UNLINK', keys[4])
   if keep < 0 then redis.call('UNLINK', keys[2], keys[3], keys[5], keys[6]) end
   write_empty(keys[1], incarnation, configuration, p and p.clock or 0, keep < 0 and 1 or 0)
+  write_marks(keys, incarnation)
   if keep < 0 then return {'OK', 'rebuilding'} end
   armed[keys[1]] = {incarnation = incarnation, seq = 0, busy = false}
   return {'OK', 'armed'}

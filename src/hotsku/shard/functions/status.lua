@@ -1,7 +1,8 @@
 -- hs_status: one partition as it stands, read at one instant.
--- KEYS  1 meta (hash)   2 orders (hash)   3 stream (stream)   4 holds (zset)
+-- KEYS  as in step.lua
 -- Reply flat array of names and values: the meta hash's fields, and armed_incarnation, armed_seq (absent when unarmed),
---       stream_incarnation, stream_seq, orders, holds, now_ms. Empty when the shard does not have the partition.
+--       whole (1 where orders, buyers and holds are all there, else 0; then it is not armed either), stream_incarnation,
+--       stream_seq, orders, holds, now_ms. Empty when the shard does not have the partition.
 local function read_status(keys)
   local reply = redis.call('HGETALL', keys[1])
   if #reply == 0 then return reply end
@@ -9,16 +10,17 @@ local function read_status(keys)
     reply[#reply + 1] = name
     reply[#reply + 1] = value
   end
-  local fence = armed[keys[1]]
-  if fence and not fence.busy then
+  local fence, whole = armed[keys[1]], has_all(keys, tonumber(redis.call('HGET', keys[1], 'incarnation')))
+  add('whole', whole and 1 or 0)
+  if fence and not fence.busy and whole then
     add('armed_incarnation', fence.incarnation)
     add('armed_seq', fence.seq)
   end
-  local stream_incarnation, stream_seq = last_event(keys[3])
+  local stream_incarnation, stream_seq = last_event(keys[4])
   add('stream_incarnation', stream_incarnation)
   add('stream_seq', stream_seq)
-  add('orders', redis.call('HLEN', keys[2]))
-  add('holds', redis.call('ZCARD', keys[4]))
+  add('orders', redis.call('HLEN', keys[2]) - redis.call('HEXISTS', keys[2], MARK))
+  add('holds', redis.call('ZCARD', keys[5]) - (redis.call('ZSCORE', keys[5], MARK) and 1 or 0))
   add('now_ms', server_ms())
   return reply
 end

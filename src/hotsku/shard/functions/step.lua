@@ -120,13 +120,14 @@ local function step_batch(batch, time, deadline, copied)
   local now = clamp_clock(p, time)
   if not now then return {'FENCED'} end
   if now > deadline then return {'LATE', now} end
-  local texts = redis.call('HMGET', keys[2], unpack(fields))
+  local texts = redis.call('HMGET', keys[2], MARK, unpack(fields)) -- that of fields[i] is texts[i + 1]
+  if not is_marked(texts[1], p.incarnation) then return fence_broken(keys[1]) end
 
   local seq_before, changes = p.seq, begin_changes(p, now)
   local records, codes, answers = {}, {}, {} -- records by field: the same order may come again in the batch
   for i, step in ipairs(steps) do
     local field = fields[i]
-    local r = records[field] or (texts[i] and parse_record(texts[i]))
+    local r = records[field] or (texts[i + 1] and parse_record(texts[i + 1]))
     records[field] = r
     codes[i] = take_step(changes, r, step)
     if codes[i] ~= '-' and codes[i] ~= 'I' then answers[#answers + 1] = r.text end

@@ -1,0 +1,109 @@
+"""A key of a partition that is lost by itself (deleted, evicted, set back) is noticed before anything is decided by it:
+meta, stream and fence say nothing of it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.lua.partition import MARK, Partition, hold, order, step
+
+Make = Callable[..., Partition]
+
+KEYS = ["orders", "buyers", "holds"]
+
+
+@pytest.fixture
+def sold(shared: Make) -> Partition:
+    """Two orders of 100 units, one of them a hold; limit 10 a buyer."""
+    partition = shared(stock=100, limit=10)
+    assert partition.deduct(order("a", 5, "buyer"), hold("b", 1, "buyer")).codes == "AA"
+    return partition
+
+
+def lose(partition: Partition, name: str) -> None:
+    assert partition.client.delete(getattr(partition.keys, name)) == 1
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_it_is_neither_armed_nor_kept(sold: Partition, name: str) -> None:
+    lose(sold, name)
+    status = sold.status()
+    assert (status["whole"], "armed_seq" in status) == (0, False)
+    sold.disarm()
+    assert sold.arm(1, 2) == ["REFUSED", "orders, buyers or holds are not all there"]
+    assert sold.renew(2, keep=2) == ["REFUSED", "its orders are not all there"]
+    assert sold.renew(2) == ["OK", "rebuilding"]
+    assert sold.finish(2) == ["OK"]
+    assert sold.status()["whole"] == 1
+
+
+def test_an_order_is_not_sold_again(sold: Partition) -> None:
+    lose(sold, "orders")
+    assert sold.deduct(order("a", 5, "buyer")).kind == "FENCED"
+    assert sold.deduct(order("new", 1, "other")).kind == "FENCED"
+    assert sold.status()["taken"] == 6
+
+
+def test_a_step_does_not_miss_its_order(sold: Partition) -> None:
+    lose(sold, "orders")
+    assert sold.step(step("confirm", "b", buyer="buyer")).kind == "FENCED"
+    assert sold.deduct(order("a", 5, "buyer")).kind == "FENCED"
+
+
+def test_nobody_buys_beyond_the_limit(sold: Partition) -> None:
+    lose(sold, "buyers")
+    assert sold.deduct(order("c", 10, "buyer")).kind == "FENCED"
+    assert sold.status()["taken"] == 6
+
+
+@pytest.mark.parametrize("name", ["orders", "buyers"])
+def test_what_is_written_afterwards_does_not_hide_it(sold: Partition, name: str) -> None:
+    lose(sold, name)
+    sold.client.hset(getattr(sold.keys, name), "5buyera", "d:5:1:1:1700000000000")
+    assert sold.status()["whole"] == 0
+    assert sold.deduct(order("a", 5, "buyer")).kind == "FENCED"
+
+
+def test_the_next_hold_does_not_hide_it(sold: Partition) -> None:
+    lose(sold, "holds")
+    assert sold.deduct(hold("c", 1, "buyer")).codes == "A"
+    assert (sold.status()["whole"], list(sold.holds())) == (0, [order("c", 1, "buyer")[0]])
+
+
+def test_what_an_earlier_incarnation_had_is_not_all(sold: Partition) -> None:
+    """One key alone is set back, behind the library's back."""
+    dumped = sold.client.dump(sold.keys.orders)
+    sold.disarm()
+    assert sold.renew(2, keep=2, limit=10) == ["OK", "armed"]
+    assert sold.install(1, 50, incarnation=2) == ["OK", 1]
+    assert sold.deduct(order("c", 1, "other"), incarnation=2).codes == "A"
+    assert dumped is not None
+    sold.client.restore(sold.keys.orders, 0, dumped, replace=True)
+    assert sold.status()["whole"] == 0
+    assert sold.deduct(order("c", 1, "other"), incarnation=2).kind == "FENCED"
+
+
+def test_what_is_lost_while_it_is_loaded_is_loaded_again(sold: Partition) -> None:
+    sold.disarm()
+    sold.renew(2, limit=10)
+    sold.load(2, {"5buyera": "d:5:1:1:1700000000000"}, {"buyer": 5})
+    lose(sold, "orders")
+    sold.load(2, {"5buyerb": "d:1:1:2:1700000000000"}, {"buyer": 6})
+    assert sold.finish(2, orders=2, buyers=1)[0] == "REFUSED"
+    assert sold.renew(2, limit=10) == ["OK", "rebuilding"]
+    assert sold.finish(2, orders=2, buyers=1)[0] == "REFUSED"
+    sold.load(2, {"5buyera": "d:5:1:1:1700000000000"})
+    assert sold.finish(2, orders=2, buyers=1) == ["OK"]
+
+
+def test_the_marks_are_no_records(sold: Partition) -> None:
+    """They are beside what is there: counted by nobody, due never, and no order."""
+    assert sold.client.hget(sold.keys.orders, MARK) == b"1"
+    status = sold.status()
+    assert (status["orders"], status["holds"]) == (2, 1)
+    assert sold.deduct((MARK.decode(), 1)).codes == "X"
+    assert sold.step(step("release", "b", buyer="buyer")).codes == "A"
+    assert sold.expire() == ["OK", 0, 0, 0]
+    sold.tamper(state=2)
+    assert sold.release_holds() == ["OK", 0, 0, 0]
+    assert sold.release_holds(1) == ["OK", 0, 0, 0]
