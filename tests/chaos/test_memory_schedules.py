@@ -82,7 +82,10 @@ class Losses:
             case "flush":
                 await self.stack.client.flushall()
             case "delete":
-                await self.stack.client.delete(*self.random.sample(keys, self.random.randint(1, 4)))
+                every = self._keys.all()
+                gone = self.random.sample(every, self.random.randint(1, len(every)))
+                print(f"    {gone}", flush=True)
+                await self.stack.client.delete(*gone)
             case "back" if self._old:
                 await self.stack.client.delete(*keys)
                 for key, dumped in self._old.items():
@@ -117,13 +120,21 @@ async def test_what_the_ledger_knows_is_on_the_shard_again(valkey: TestServer, t
                 await random.choice((losses.sell, losses.sell, losses.sell, losses.lose, losses.recoverers))()
             await asyncio.sleep(random.choice((0, 0.005, 0.02, 0.1, 0.4)))
         await losses.recoverers()
-        await until(lambda: _at_rest(stack, item), 60)
+        await _come_to_rest(stack, item)
         for _ in range(3):
             with suppress(*_NOT_NOW):
                 await losses.sell()
         await losses.lose("back")
-        await until(lambda: _at_rest(stack, item), 60)
+        await _come_to_rest(stack, item)
         await _compare(stack, item)
+
+
+async def _come_to_rest(stack: Stack, item: Item) -> None:
+    try:
+        await until(lambda: _at_rest(stack, item), 60)
+    except TimeoutError:
+        print(f"  {(await Auditor(stack.ledger, stack.shard).audit()).problems}", flush=True)
+        raise
 
 
 async def _at_rest(stack: Stack, item: Item) -> bool:

@@ -223,10 +223,16 @@ class Partition:
         return self.call("hs_load", [k.meta, k.orders, k.buyers, k.holds, k.ended], incarnation, memory, *packed)
 
     def finish(
-        self, incarnation: object, memory: str | None = None, *, orders: object = 0, buyers: object = 0
+        self,
+        incarnation: object,
+        memory: str | None = None,
+        *,
+        orders: object = 0,
+        buyers: object = 0,
+        holds: object = 0,
     ) -> list[Any]:
         memory = self.name_of_memory() if memory is None else memory
-        return self.call("hs_finish", self.all_keys, incarnation, memory, orders, buyers)
+        return self.call("hs_finish", self.all_keys, incarnation, memory, orders, buyers, holds)
 
     def install(self, no: object, quantity: object, threshold: object = 1, incarnation: object = 1) -> list[Any]:
         return self.call("hs_install", [self.keys.meta], incarnation, no, quantity, threshold)

@@ -13,7 +13,7 @@ from hotsku.domain.deduction import OrderState
 from hotsku.domain.events import EventKind, PartitionRef
 from hotsku.domain.item import Item, ItemSpec
 from hotsku.domain.order import OrderRecord, parse_record
-from hotsku.ports import BatchReply, Fenced, Late, OrderBatch, Stale, StepBatch, StepReply, Swept
+from hotsku.ports import BatchReply, Fenced, Late, Loaded, OrderBatch, Stale, StepBatch, StepReply, Swept
 from hotsku.shard.address import Address
 from hotsku.shard.keys import Keys
 from hotsku.shard.router import Router
@@ -118,9 +118,10 @@ async def test_orders_come_back_from_the_ledger(sale: Sale) -> None:
     assert await shard.renew(ref, 2, sale.item, memory, None) == "rebuilding"
     assert await shard.load(ref, 2, memory, orders, [("u", 5)])
     assert await shard.load(ref, 2, memory, [], [])
-    assert not await shard.finish(ref, 2, memory, len(orders) + 1, 1)
-    assert not await shard.finish(ref, 2, memory, len(orders), 2)
-    assert await shard.finish(ref, 2, memory, len(orders), 1)
+    everything = Loaded(orders=len(orders), buyers=1, holds=2)
+    for more in (replace(everything, orders=7), replace(everything, buyers=2), replace(everything, holds=3)):
+        assert not await shard.finish(ref, 2, memory, more)
+    assert await shard.finish(ref, 2, memory, everything)
     assert [(field, (await shard.order(ref, field))[0]) for field, _ in orders] == orders
     assert (await shard.status(ref)).holds == 2
     assert await shard.bought(ref) == [5]

@@ -96,6 +96,29 @@ def test_what_is_lost_while_it_is_loaded_is_loaded_again(sold: Partition) -> Non
     assert sold.finish(2, orders=2, buyers=1) == ["OK"]
 
 
+def test_what_was_being_loaded_is_not_all(sold: Partition) -> None:
+    """Half of it comes back, behind the library's back, when all of it was there and armed: at the same seq."""
+    sold.disarm()
+    sold.renew(2, limit=10)
+    half = sold.memory()
+    sold.load(2, {"5buyera": "d:5:1:1:1700000000000"}, {"buyer": 5})
+    assert sold.finish(2, orders=1, buyers=1) == ["OK"]
+    sold.restore(half)
+    assert sold.status()["whole"] == 0
+    assert sold.install(1, 50, incarnation=2) == ["OK", 1]
+    assert sold.deduct(order("a", 5, "buyer"), incarnation=2).kind == "FENCED"
+
+
+def test_what_is_loaded_once_more_is_not_all_meanwhile(sold: Partition) -> None:
+    sold.disarm()
+    sold.renew(2, limit=10)
+    assert sold.finish(2) == ["OK"]
+    sold.disarm(incarnation=2)
+    assert sold.renew(2, limit=10) == ["OK", "rebuilding"]
+    assert sold.status()["whole"] == 0
+    assert (sold.finish(2), sold.status()["whole"]) == (["OK"], 1)
+
+
 def test_the_marks_are_no_records(sold: Partition) -> None:
     """They are beside what is there: counted by nobody, due never, and no order."""
     assert sold.client.hget(sold.keys.orders, MARK) == b"1"

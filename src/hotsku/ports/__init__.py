@@ -7,7 +7,7 @@ from hotsku.ports.figures import ItemFigures, LedgerFigures, PartitionFigures, T
 from hotsku.ports.ledger import Adjusted, Applied, Archived, Created, Ledger
 from hotsku.ports.refusals import Fenced, Late, Lost, Refusal, Stale
 from hotsku.ports.rows import CartRow, DetailRow, EventRow, Grant, Lease, PartitionRow
-from hotsku.ports.shard import Durability, PartitionStatus, Shard, Swept, Waiting
+from hotsku.ports.shard import Durability, Loaded, PartitionStatus, Shard, Swept, Waiting
 from hotsku.ports.signals import Ask, Counted, FencedReport, Needs, News, Refill, Signals, Work
 from hotsku.ports.spans import NO_SPANS, Span, Spans
 
@@ -35,6 +35,7 @@ __all__ = [
     "Lease",
     "Ledger",
     "LedgerFigures",
+    "Loaded",
     "Lost",
     "Needs",
     "News",

@@ -65,6 +65,14 @@ class Durability(Struct, frozen=True, kw_only=True):
         return self.master and self.copies == 0
 
 
+class Loaded(Struct, frozen=True, kw_only=True):
+    """How much of a partition came back from the ledger."""
+
+    orders: int = 0
+    buyers: int = 0
+    holds: int = 0
+
+
 class Waiting(Struct, frozen=True):
     """Partitions whose streams have more than was asked about, and those whose shards could not be asked."""
 
@@ -113,7 +121,7 @@ class Shard(Protocol):
         orders: Sequence[tuple[str, OrderRecord]],
         buyers: Sequence[tuple[str, int]],
     ) -> bool: ...
-    async def finish(self, ref: PartitionRef, incarnation: int, memory: str, orders: int, buyers: int) -> bool: ...
+    async def finish(self, ref: PartitionRef, incarnation: int, memory: str, loaded: Loaded) -> bool: ...
     async def install(self, ref: PartitionRef, incarnation: int, no: int, quantity: int, threshold: int) -> int: ...
     async def reclaim(self, ref: PartitionRef, incarnation: int, no: int, quantity: int) -> int: ...
     async def trim(self, ref: PartitionRef, incarnation: int, through_seq: int) -> None: ...

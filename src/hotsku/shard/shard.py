@@ -14,6 +14,7 @@ from hotsku.ports import (
     BatchReply,
     Durability,
     Fenced,
+    Loaded,
     Lost,
     OrderBatch,
     PartitionStatus,
@@ -175,11 +176,12 @@ class WireShard:
         reply = await self._call(k, "hs_load", keys, incarnation, memory, *pack_orders(orders, buyers))
         return reply[0] == b"OK"
 
-    async def finish(self, ref: PartitionRef, incarnation: int, memory: str, orders: int, buyers: int) -> bool:
-        """Arm a partition whose orders and buyers are all back, so many at least. False as for `load`, or where some
-        of them were lost again."""
+    async def finish(self, ref: PartitionRef, incarnation: int, memory: str, loaded: Loaded) -> bool:
+        """Arm a partition whose orders are all back. False as for `load`, or where some of what was loaded is lost
+        again."""
         k = self._partition(ref)
-        return (await self._call(k, "hs_finish", k.all(), incarnation, memory, orders, buyers))[0] == b"OK"
+        counts = (loaded.orders, loaded.buyers, loaded.holds)
+        return (await self._call(k, "hs_finish", k.all(), incarnation, memory, *counts))[0] == b"OK"
 
     async def install(self, ref: PartitionRef, incarnation: int, no: int, quantity: int, threshold: int) -> int:
         """Add lease `no` to the standby, exactly once. Returns the last lease that is installed, `no` - 2 or lower

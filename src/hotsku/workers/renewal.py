@@ -23,6 +23,7 @@ from hotsku.ports import (
     DetailRow,
     Fenced,
     Ledger,
+    Loaded,
     PartitionRow,
     PartitionStatus,
     Shard,
@@ -165,7 +166,7 @@ class Renewal:
         """
         now_ms = self._clock.now_ms()
         bought: Counter[str] = Counter()
-        loaded = 0
+        loaded, holds = 0, 0
         page: list[DetailRow] = []
         while page := await self._ledger.orders_of(row.ref, page[-1] if page else None, _PAGE):
             records = [(each, held_at_least(_record(each), held_until_ms)) for each in page]
@@ -177,6 +178,7 @@ class Renewal:
             if not await self._shard.load(row.ref, row.incarnation, memory, orders, ()):
                 return False
             loaded += len(orders)
+            holds += sum(record.state is OrderState.HELD for _, record in orders)
             if item.spec.limit_per_buyer is not None:
                 for each, record in records:
                     bought[each.buyer_id] += counted_units(record, restores=item.spec.refund_restores_limit)
@@ -184,7 +186,8 @@ class Renewal:
         for start in range(0, len(buyers), _PAGE):
             if not await self._shard.load(row.ref, row.incarnation, memory, (), buyers[start : start + _PAGE]):
                 return False
-        return await self._shard.finish(row.ref, row.incarnation, memory, loaded, len(buyers))
+        everything = Loaded(orders=loaded, buyers=len(buyers), holds=holds)
+        return await self._shard.finish(row.ref, row.incarnation, memory, everything)
 
 
 def _kept(earlier: PartitionRow, status: PartitionStatus) -> int | None:

@@ -1,7 +1,7 @@
 -- hs_finish: ends the rebuilding of a partition, whose orders are all there now, and arms it.
 -- KEYS  as in step.lua
 -- ARGV  1 incarnation (integer)   2 the memory's name when the rebuilding began (string)
---       3 orders, 4 buyers (integers): how many were loaded; another recoverer may have loaded more
+--       3 orders, 4 buyers, 5 holds (integers): how many were loaded; another recoverer may have loaded more
 -- Reply {'OK'} | {'REFUSED', why}
 local function finish_rebuilding(keys, args)
   local incarnation = integer(args[1])
@@ -9,10 +9,12 @@ local function finish_rebuilding(keys, args)
   if not p or p.incarnation ~= incarnation then return {'REFUSED', 'another incarnation is there'} end
   if args[2] ~= name_memory() then return {'REFUSED', 'the shard has restarted since'} end
   if not is_rebuilding(keys[1]) then return armed[keys[1]] and {'OK'} or {'REFUSED', 'it is not being rebuilt'} end
-  local orders, buyers = redis.call('HLEN', keys[2]) - 1, redis.call('HLEN', keys[3]) - 1
-  if not has_all(keys, incarnation) or orders < integer(args[3]) or buyers < integer(args[4]) then
+  local orders, buyers, holds = integer(args[3]), integer(args[4]), integer(args[5])
+  if redis.call('HLEN', keys[2]) < orders or redis.call('HLEN', keys[3]) < buyers
+    or redis.call('ZCARD', keys[5]) < holds then
     return {'REFUSED', 'what was loaded is not all there'}
   end
+  write_marks(keys, incarnation)
   redis.call('HSET', keys[1], 'rebuilding', 0)
   armed[keys[1]] = {incarnation = incarnation, seq = 0, busy = false}
   return {'OK'}

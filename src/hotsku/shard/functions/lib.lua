@@ -74,8 +74,8 @@ local function pass_fence(meta_key, incarnation, names)
 end
 
 -- Orders, buyers and holds each have a mark among their members: the incarnation that last began with all of them. A key
--- that was deleted, evicted or set back alone lacks it, also where it has been written to since; fence and meta would not
--- tell. No id has a space; and the holds' mark is behind all holds.
+-- that was deleted, evicted or set back alone lacks it, also where it has been written to since, and so does one that is
+-- being loaded; fence and meta would not tell. No id has a space; and the holds' mark is behind all holds.
 local MARK, BEHIND_ALL = ' ', 9e15
 
 -- KEYS of a partition as in step.lua.
@@ -83,6 +83,12 @@ local function write_marks(keys, incarnation)
   redis.call('HSET', keys[2], MARK, incarnation)
   redis.call('HSET', keys[3], MARK, incarnation)
   redis.call('ZADD', keys[5], BEHIND_ALL, MARK)
+end
+
+local function remove_marks(keys)
+  redis.call('HDEL', keys[2], MARK)
+  redis.call('HDEL', keys[3], MARK)
+  redis.call('ZREM', keys[5], MARK)
 end
 
 local function is_marked(value, incarnation)

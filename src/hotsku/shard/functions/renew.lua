@@ -23,7 +23,7 @@ local function renew_partition(keys, args)
     -- Begun before, and not finished; or finished, and this memory may not have all of it.
     armed[keys[1]] = nil
     write_configuration(keys[1], configuration)
-    write_marks(keys, incarnation)
+    remove_marks(keys)
     redis.call('HSET', keys[1], 'rebuilding', 1)
     return {'OK', 'rebuilding'}
   end
@@ -34,8 +34,8 @@ local function renew_partition(keys, args)
   redis.call('UNLINK', keys[4])
   if keep < 0 then redis.call('UNLINK', keys[2], keys[3], keys[5], keys[6]) end
   write_empty(keys[1], incarnation, configuration, p and p.clock or 0, keep < 0 and 1 or 0)
-  write_marks(keys, incarnation)
   if keep < 0 then return {'OK', 'rebuilding'} end
+  write_marks(keys, incarnation)
   armed[keys[1]] = {incarnation = incarnation, seq = 0, busy = false}
   return {'OK', 'armed'}
 end
