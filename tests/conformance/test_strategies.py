@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.strategies import PAIRS, running, why_not
+from tests.support.strategies import PAIRS, PATIENCE_S, running, why_not
 from tests.support.workers import until
 
 from hotsku.errors import IdempotencyConflict, InvalidRequest, InvalidSettings, UnknownItem
@@ -99,7 +99,7 @@ async def _counts(strategy: Strategy, expected: Count, sku: str = "sneaker") -> 
     async def counted() -> bool:
         return await strategy.count(sku) == expected
 
-    await until(counted)
+    await until(counted, PATIENCE_S)
 
 
 async def _sells(strategy: Strategy, quantity: int, order_id: str) -> None:
@@ -108,7 +108,7 @@ async def _sells(strategy: Strategy, quantity: int, order_id: str) -> None:
     async def sold() -> bool:
         return await strategy.deduct("sneaker", quantity, order_id, "u") is Answer.ACCEPTED
 
-    await until(sold)
+    await until(sold, PATIENCE_S)
 
 
 async def test_a_release_gives_back_once(strategy: Strategy) -> None:

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import redis.asyncio
 
-import hotsku
+from hotsku.app import connect_to
+from hotsku.engine.inventory import Inventory
+from hotsku.engine.timing import Timing
 from hotsku.errors import BackendUnavailable
+from hotsku.settings import Settings
 from hotsku.strategies.base import Strategy
 from hotsku.strategies.databases.by_url import open_database
 from hotsku.strategies.names import make_strategy
@@ -31,6 +34,10 @@ PAIRS = [
     ("partitions", "sqlite"),
 ]
 NEEDS_REDIS = ("cache_aside", "one_key")
+
+# The first buyers wait for stock until the folder's worker process has started. Beside other tests that may take most
+# of the 5 s that a buyer has, and nothing in tests of strategies is about how long anybody waits.
+PATIENCE_S = 60.0
 
 _known_reasons: dict[str, str | None] = {}
 
@@ -85,11 +92,13 @@ async def running(name: str, database: str) -> AsyncIterator[Strategy]:
 
 def _make(name: str, database: str, folder: Path) -> Strategy:
     if name == "partitions":
-        return Partitions(
-            lambda: hotsku.connect(
-                shard_url=f"embedded:{folder}/e", ledger_url=f"sqlite:///{folder}/ledger.db", workers=None
-            ),
-            partitions=4,
-        )
+        return Partitions(lambda: _inventory(folder), partitions=4)
     url = f"sqlite:///{folder}/shop.db" if database == "sqlite" else URLS[database]
     return make_strategy(name, url, redis_url=URLS["redis"], prefix=f"t{secrets.token_hex(4)}_")
+
+
+@asynccontextmanager
+async def _inventory(folder: Path) -> AsyncIterator[Inventory]:
+    settings = Settings(shard_url=f"embedded:{folder}/e", ledger_url=f"sqlite:///{folder}/ledger.db")
+    async with connect_to(settings, timing=Timing(patience_ms=int(PATIENCE_S * 1000))) as opened:
+        yield opened.inventory
