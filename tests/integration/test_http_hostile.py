@@ -100,8 +100,26 @@ def test_half_a_body(raw: Raw, http: httpx.Client, target: bytes) -> None:
     assert raw.ended()
 
 
+_CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("rest", [b"content-length: 100\r\n\r\n{", _CHUNKED + b"1\r\n{\r\n"])
+def test_changes_whose_bodies_do_not_come_keep_nobody_out(gateway: Gateway, http: httpx.Client, rest: bytes) -> None:
+    """They are more than there may be management calls at once."""
+    with ExitStack() as exits:
+        connections = [exits.enter_context(gateway.connect()) for _ in range(40)]
+        for each in connections:
+            each.send(b"POST /v1/items/a/restock HTTP/1.1\r\nhost: t\r\n" + rest)
+        for path in ("/healthz", "/readyz", "/metrics", "/v1/items/a"):
+            assert http.get(path).status_code == 200
+        for each in connections:
+            answer = each.answer()
+            assert (answer.status, answer.json["field"]) == (408, "body")
+            assert each.ended()
+
+
 def test_chunks_that_never_end(raw: Raw) -> None:
-    raw.send(b"POST /v1/items HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n")
+    raw.send(b"POST /v1/items HTTP/1.1\r\nhost: t\r\n" + _CHUNKED)
     assert _answered_while_sending(raw, repeat(b"400\r\n" + b"x" * 1024 + b"\r\n")) == [413]
 
 

@@ -20,6 +20,7 @@ from hotsku.http.gateway import Parts
 from hotsku.http.head import Head, RequestIds, Way
 from hotsku.http.hot_routes import Call, Hear, HotRoutes, Work
 from hotsku.http.keys import Role, load_keys
+from hotsku.http.management_calls import ManagementCalls
 from hotsku.http.rate_limit import RateLimit
 
 pytestmark = pytest.mark.anyio
@@ -88,20 +89,19 @@ class Lane:
 
     def __init__(self, kind: type[FastLane] = FastLane, log: type[AccessLog] = AccessLog) -> None:
         clock = HandClock()
+        gate = Gate(load_keys(None), RateLimit(0, clock))
         self.flights = Flights(10, 0)
         self.route = Route()
         parts = Parts(
             hot=HotRoutes([self.route]),
-            management=_management,
-            gate=Gate(load_keys(None), RateLimit(0, clock)),
+            management=ManagementCalls(_management, gate, Flights(1, 0), {}, body_deadline_s=1.0, deadline_s=1.0),
+            gate=gate,
             flights=self.flights,
-            management_flights=Flights(1, 0),
             counters=Counters(),
             request_ids=RequestIds("t"),
             access_log=log(clock),
             clock=clock,
             deadline_s=1.0,
-            management_deadline_s=1.0,
         )
         self.lane = kind(parts, [self.route])
 

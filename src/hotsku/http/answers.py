@@ -95,6 +95,21 @@ def retry_later(status: int, label: str, detail: str, after_s: int = RETRY_AFTER
     return problem(status, label, detail, headers=((b"retry-after", b"%d" % after_s),))
 
 
+def too_large(most: int) -> Answer:
+    """The body has more bytes than it may have."""
+    return problem(413, "too_large", f"body must be at most {most} bytes", field="body")
+
+
+def slow_body() -> Answer:
+    """The deadline came before the body."""
+    return problem(408, "request_timeout", "the body did not arrive in time", field="body")
+
+
+def no_slot() -> Answer:
+    """The deadline came before the request's turn: nothing was done."""
+    return retry_later(503, "overloaded", "too many requests are under way; try again")
+
+
 def pending() -> Answer:
     """Nobody knows yet."""
     return Answer(202, encode(PendingAnswer()), "pending", headers=((b"retry-after", b"%d" % RETRY_AFTER_S),))

@@ -10,42 +10,35 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from hotsku.http.access_log import AccessLog
-from hotsku.http.answers import Answer, failed, problem, retry_later
-from hotsku.http.asgi import App, Gone, Message, Receive, Scope, Send, TooLarge, read_body, send_answer
+from hotsku.http.answers import Answer, failed, no_slot, problem, slow_body, too_large
+from hotsku.http.asgi import Gone, Receive, Scope, Send, TooLarge, read_body, send_answer
 from hotsku.http.counters import Counters
 from hotsku.http.flights import Flights
 from hotsku.http.gate import Gate
 from hotsku.http.head import Head, RequestIds, read_head
 from hotsku.http.hot_routes import Call, HotRoutes, Matched
-from hotsku.http.keys import Role
+from hotsku.http.keys import READING
+from hotsku.http.management_calls import ManagementCalls
 from hotsku.ports import Clock
-
-# Whoever asks whether the server lives or what it can do needs no key; the console's reader types one into it.
-_OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/console"})
-# The scripts of the documents page.
-_PAGES = "/static-offline-docs/"
-_READING = frozenset({"GET", "HEAD"})
 
 
 class Parts(Struct, frozen=True, kw_only=True):
     """What a gateway is made of.
 
     Attributes:
-        flights: bounds the orders under way; `management_flights` everything else, which must not take their slots.
-        deadline_s: for a call of a hot route; `management_deadline_s` for the others: an audit takes its time.
+        flights: bounds the orders under way.
+        deadline_s: for a call of a hot route.
     """
 
     hot: HotRoutes
-    management: App
+    management: ManagementCalls
     gate: Gate
     flights: Flights
-    management_flights: Flights
     counters: Counters
     request_ids: RequestIds
     access_log: AccessLog
     clock: Clock
     deadline_s: float
-    management_deadline_s: float
 
 
 class Gateway:
@@ -78,7 +71,7 @@ class Gateway:
         matched = None if b"%2f" in scope["raw_path"].lower() else self.parts.hot.match(scope["method"], scope["path"])
         headers = ((b"x-request-id", request_id),)
         if not matched:
-            return await self._manage(scope, head, headers, receive, send)
+            return await self.parts.management.serve(scope, head, headers, receive, send)
         if isinstance(matched, Matched):
             answer = await self._answer(matched, scope["query_string"], head, receive)
             name = matched.route.path
@@ -87,28 +80,26 @@ class Gateway:
         await send_answer(send, answer, headers)
         return name, answer.status, answer.label
 
-    # --- hot routes ---
-
     async def _answer(self, matched: Matched, query: bytes, head: Head, receive: Receive) -> Answer:
         route, parts = matched.route, self.parts
-        refusal = parts.gate.refuses(head, route.role, changes=route.method not in _READING)
+        refusal = parts.gate.refuses(head, route.role, changes=route.method not in READING)
         if refusal is not None:
             return refusal
         if head.length > route.max_body:
-            return _too_large(route.max_body)
-        late = _slow_body
+            return too_large(route.max_body)
+        late = slow_body
         try:
             async with asyncio.timeout(parts.deadline_s):
                 body = await read_body(receive, route.max_body)
                 work = route.read(Call(matched.places, head, query, body))
-                late = _no_slot
+                late = no_slot
                 async with parts.flights.slots(work.slots):
                     late = work.late
                     return await work.do()
         except Gone:
             raise
         except TooLarge:
-            return _too_large(route.max_body)
+            return too_large(route.max_body)
         except TimeoutError:
             answer = late()
         except Exception as error:
@@ -116,66 +107,6 @@ class Gateway:
         if route.places_orders:
             parts.counters.order(answer.label)
         return answer
-
-    # --- everything else ---
-
-    async def _manage(
-        self, scope: Scope, head: Head, headers: tuple[tuple[bytes, bytes], ...], receive: Receive, send: Send
-    ) -> tuple[str, int, str]:
-        sending = _Sending(send, headers)
-        refusal = self._refused(scope, head)
-        if refusal is None:
-            try:
-                async with asyncio.timeout(self.parts.management_deadline_s), self.parts.management_flights.slots():
-                    await self.parts.management(scope, receive, sending)
-            except TimeoutError:
-                refusal = retry_later(503, "unavailable", "the request could not be answered in time")
-            except Exception as error:  # the framework has answered and logged its own
-                refusal = failed(error)
-        if refusal is not None and not sending.status:
-            await send_answer(send, refusal, headers)
-            return "management", refusal.status, refusal.label
-        return _route_name(scope), sending.status, "answered" if sending.status < 400 else "refused"
-
-    def _refused(self, scope: Scope, head: Head) -> Answer | None:
-        if b"%2f" in scope["raw_path"].lower():
-            return problem(400, "invalid_request", "path must be without an encoded slash", field="path")
-        if scope["path"] in _OPEN or scope["path"].startswith(_PAGES):
-            return None
-        reading = scope["method"] in _READING
-        return self.parts.gate.refuses(head, Role.READ if reading else Role.ADMIN, changes=not reading)
-
-
-class _Sending:
-    """Sends what the management application says, with our headers, and remembers the status."""
-
-    def __init__(self, send: Send, headers: tuple[tuple[bytes, bytes], ...]) -> None:
-        self._send = send
-        self._headers = headers
-        self.status = 0
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message = {**message, "headers": [*message.get("headers", []), *self._headers]}
-        await self._send(message)
-
-
-def _route_name(scope: Scope) -> str:
-    """The template of the route that the framework found; never the path, whose values are without number."""
-    return getattr(scope.get("route"), "path", "other")
-
-
-def _too_large(most: int) -> Answer:
-    return problem(413, "too_large", f"body must be at most {most} bytes", field="body")
-
-
-def _slow_body() -> Answer:
-    return problem(408, "request_timeout", "the body did not arrive in time", field="body")
-
-
-def _no_slot() -> Answer:
-    return retry_later(503, "overloaded", "too many requests are under way; try again")
 
 
 def _wrong_method(methods: Sequence[str]) -> Answer:

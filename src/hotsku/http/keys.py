@@ -10,6 +10,8 @@ from hotsku.secret_lists import read_secrets
 from hotsku.settings_values import ALLOWED
 
 _ALLOWED = ALLOWED["api_keys"]
+# The methods of requests that change nothing.
+READING = frozenset({"GET", "HEAD"})
 
 
 class Role(IntEnum):

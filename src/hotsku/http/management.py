@@ -12,7 +12,6 @@ from hotsku.engine.inventory import Inventory
 from hotsku.errors import HotSKUError, InvalidRequest
 from hotsku.http import openapi
 from hotsku.http.answers import Answer, failed, problem
-from hotsku.http.bodies import MAX_BODY
 from hotsku.http.change_routes import change_routes
 from hotsku.http.health_routes import Metrics, Readiness, health_routes
 from hotsku.http.hot_routes import HotRoutes
@@ -101,6 +100,4 @@ def _of_http(error: Exception) -> Answer:
     if status == 405:
         headers = ((b"allow", allow.encode()),)
         return problem(405, "method_not_allowed", f"method must be {allow}", field="method", headers=headers)
-    if status == 413:
-        return problem(413, "too_large", f"body must be at most {MAX_BODY} bytes", field="body")
     return problem(status, "invalid_request", "the request is not valid")

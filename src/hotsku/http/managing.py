@@ -4,11 +4,10 @@ from typing import TypeVar
 
 from fastapi import Request, Response, params
 from msgspec import Struct
-from starlette.exceptions import HTTPException
 
 from hotsku.errors import InvalidRequest
 from hotsku.http.answers import JSON, Answer, encode
-from hotsku.http.bodies import BUYER_WORDS, ID_WORDS, MAX_BODY
+from hotsku.http.bodies import BUYER_WORDS, ID_WORDS
 from hotsku.http.strict_json import Body
 
 T = TypeVar("T", bound=Struct)
@@ -42,14 +41,8 @@ def only(*names: str) -> params.Depends:
 
 
 async def read(body: Body[T], request: Request) -> T:
-    """The request's body. Raises `InvalidRequest`, or the framework's fault where it is too large."""
-    size, parts = 0, []
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BODY:
-            raise HTTPException(413)
-        parts.append(part)
-    return body.read(b"".join(parts))
+    """The request's body; the gateway has bounded it. Raises `InvalidRequest`."""
+    return body.read(await request.body())
 
 
 def told(value: object, status: int = 200) -> Response:

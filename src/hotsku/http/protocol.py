@@ -13,7 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from hotsku.http.answers import Answer, problem, retry_later
+from hotsku.http.answers import Answer, problem, retry_later, slow_body
 from hotsku.http.bodies import MAX_BODY
 from hotsku.http.fast_lane import FastCall
 from hotsku.http.head import Head, fast_way, read_head
@@ -340,7 +340,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._look_between_requests(now_s - self._since_s, late_s)
         elif isinstance(last, FastCall) and last.more_body and now_s - self._since_s > late_s:
             self._serving.drop("body too slow")
-            self._end(problem(408, "request_timeout", "the body did not arrive in time", field="body"))
+            self._end(slow_body())
 
     def _look_between_requests(self, waited_s: float, late_s: float) -> None:
         last = self._last()

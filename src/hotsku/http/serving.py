@@ -21,6 +21,7 @@ from hotsku.http.hot_routes import FastRoute, HotRoutes
 from hotsku.http.keys import Keys
 from hotsku.http.known_heads import KnownHeads
 from hotsku.http.management import management
+from hotsku.http.management_calls import METRICS, READYZ, ManagementCalls
 from hotsku.http.metrics import exposed, request_families, stock_families, worker_families
 from hotsku.http.rate_limit import RateLimit
 from hotsku.http.readiness import readiness
@@ -35,6 +36,10 @@ from hotsku.worker_counts import read_counts
 _MANAGEMENT_AT_ONCE = 32
 _MANAGEMENT_WAITING = 256
 _MANAGEMENT_DEADLINE_S = 60.0
+# What an orchestrator and a scraper ask must be answered also while management is full. Each asks back ends for up to
+# two seconds.
+_PROBES_AT_ONCE = 4
+_PROBES_WAITING = 32
 # A scraper waits for some seconds: what the server counted must not be lost to it because a back end is away.
 _FIGURES_TIMEOUT_S = 2.0
 
@@ -93,25 +98,32 @@ class Serving:
         async def ready() -> Mapping[str, str]:
             return await readiness(opened.stack.ledger, opened.shard)
 
+        gate = Gate(keys, RateLimit(rate_limit_per_s, clock))
+        app = management(
+            opened.inventory,
+            hot,
+            metrics=self.metrics,
+            readiness=ready,
+            numbers=ShardNumbers(opened.shard),
+            keyed=bool(keys),
+        )
         parts = Parts(
             hot=hot,
-            management=management(
-                opened.inventory,
-                hot,
-                metrics=self.metrics,
-                readiness=ready,
-                numbers=ShardNumbers(opened.shard),
-                keyed=bool(keys),
+            management=ManagementCalls(
+                app,
+                gate,
+                Flights(_MANAGEMENT_AT_ONCE, _MANAGEMENT_WAITING),
+                {path: Flights(_PROBES_AT_ONCE, _PROBES_WAITING) for path in (READYZ, METRICS)},
+                body_deadline_s=settings.http_deadline_ms / 1000,
+                deadline_s=_MANAGEMENT_DEADLINE_S,
             ),
-            gate=Gate(keys, RateLimit(rate_limit_per_s, clock)),
+            gate=gate,
             flights=Flights(settings.http_max_in_flight, settings.http_max_waiting),
-            management_flights=Flights(_MANAGEMENT_AT_ONCE, _MANAGEMENT_WAITING),
             counters=self._counters,
             request_ids=RequestIds(secrets.token_hex(6)),
             access_log=AccessLog(clock),
             clock=clock,
             deadline_s=settings.http_deadline_ms / 1000,
-            management_deadline_s=_MANAGEMENT_DEADLINE_S,
         )
         self._parts = parts
         self._gateway, self.fast_lane = _traced(settings, parts, fast) if settings.otel else _plain(parts, fast)
