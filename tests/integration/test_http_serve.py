@@ -3,16 +3,17 @@
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from tests.support.commands import Shell, finish, processes
 from tests.support.folder_processes import Folder, embedded_folder, eventually
-from tests.support.gateway import Gateway, running_gateway
+from tests.support.gateway import Gateway, post, running_gateway
 from tests.support.servers import TestServer
 from tests.support.tls import make_tls_files
 
@@ -223,14 +224,14 @@ def _listens(gateway: Gateway, count: int) -> bool:
 
 
 @contextmanager
-def at_url(server: TestServer, folder: Path) -> Iterator[Gateway]:
+def at_url(server: TestServer, folder: Path, **more: str) -> Iterator[Gateway]:
     environment = {
         "HOTSKU_SHARD_URL": server.url,
         "HOTSKU_LEDGER_URL": f"sqlite:///{folder}/ledger.db",
         "HOTSKU_RELAY_INTERVAL_MS": "20",
         "HOTSKU_NAMESPACE": "serve",
     }
-    with running_gateway(folder, environment=environment) as gateway:
+    with running_gateway(folder, environment=environment | more) as gateway:
         yield gateway
 
 
@@ -253,6 +254,34 @@ def test_a_stop_while_it_starts(folder: Folder) -> None:
         process.terminate()
         assert finish(process).status == 0
         assert not processes("hotsku.http.process", parent=process.pid)
+
+
+def test_a_stop_answers_what_it_cuts_off(valkey: TestServer, tmp_path: Path) -> None:
+    """A pause that waits for its shard."""
+    patient = {"HOTSKU_HTTP_DEADLINE_MS": "500", "HOTSKU_SHARD_TIMEOUT_MS": "60000"}
+    with at_url(valkey, tmp_path, **patient) as gateway, gateway.client() as http, gateway.connect() as raw:
+        assert http.post("/v1/items", json={"sku": "cut", "total": 10}).status_code == 201
+        valkey.pause()
+        raw.send(post("/v1/items/cut/pause", "{}", "x-request-id: mine"))
+        eventually(lambda: _state_in(tmp_path / "ledger.db") == "paused", "the ledger has it")
+        gateway.process.terminate()
+        answer = raw.answer()
+        valkey.resume()
+        done = gateway.finish()
+    assert (answer.status, answer.headers["x-request-id"], answer.headers["connection"]) == (503, "mine", "close")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.json["type"] == "urn:hotsku:problem:stopping"
+    assert "not known" in str(answer.json["detail"])
+    assert done.status == 0, done
+    assert "Traceback" not in done.err, done.err
+
+
+def _state_in(ledger: Path) -> str:
+    """The state of the only item."""
+    with closing(sqlite3.connect(ledger)) as connection:
+        found: str = connection.execute("SELECT state FROM items").fetchone()[0]
+    return found
 
 
 def test_nobody_stays_when_it_is_killed(valkey: TestServer, tmp_path: Path) -> None:

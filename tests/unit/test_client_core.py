@@ -90,13 +90,14 @@ PENDING = Reply(202, b'{"outcome": "pending"}', "1")
 CUT, AWAY = Broken("cut", sent=True), Broken("refused", sent=False)
 OVERLOADED = problem(503, "overloaded", "1")
 UNAVAILABLE = problem(503, "unavailable", "1")
+STOPPING = problem(503, "stopping", "1")
 LIMITED = problem(429, "rate_limited", "2")
 BUG = problem(500, "internal")
 PAGE = Reply(200, b"<html>")
 STRANGE = order(201, "sold on the moon")
 PROXY = Reply(503, b"<html>", "1")
 
-_UNKNOWN = (PENDING, CUT, BUG, PAGE, STRANGE, PROXY)
+_UNKNOWN = (PENDING, CUT, BUG, PAGE, STRANGE, PROXY, STOPPING)
 _NOTHING_DONE = (AWAY, OVERLOADED, UNAVAILABLE, LIMITED)
 
 

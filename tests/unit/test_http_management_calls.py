@@ -150,3 +150,33 @@ async def test_who_may_not_is_told_before_the_body_is_read() -> None:
     await desk.ask(client, "/v1/items", "POST", receive)
     assert client.said[0] == 401
     assert msgspec.json.decode(client.said[1])["field"] == "authorization"
+
+
+@pytest.mark.parametrize(("method", "kind"), [("GET", "unavailable"), ("POST", "stopping")])
+async def test_what_a_stop_cuts_off_is_answered(method: str, kind: str) -> None:
+    desk, client = Desk(), Client()
+    call = asyncio.create_task(desk.ask(client, "/v1/items", method))
+    await desk.app.begun.wait()
+    call.cancel()
+    await call
+    _is_cut_off(client, kind)
+
+
+async def test_a_stop_before_a_change_has_begun_says_that_nothing_was_done() -> None:
+    desk, client = Desk(), Client()
+
+    async def receive() -> Message:
+        await desk.app.may_answer.wait()
+        raise AssertionError
+
+    call = asyncio.create_task(desk.ask(client, "/v1/items", "POST", receive))
+    await asyncio.sleep(0)
+    call.cancel()
+    await call
+    _is_cut_off(client, "unavailable")
+
+
+def _is_cut_off(client: Client, kind: str) -> None:
+    status, body = client.said
+    assert (status, msgspec.json.decode(body)["type"]) == (503, f"urn:hotsku:problem:{kind}")
+    assert (b"retry-after", b"1") in client.heard[0]["headers"]

@@ -22,6 +22,8 @@ NO_PARTITION = -1
 
 _PROBLEM = "urn:hotsku:problem:"
 _LONGEST_RETRY_AFTER_S = 3600
+# The problems of a 503 whose request was not carried out.
+_NOTHING_DONE = {"overloaded": Overloaded, "unavailable": BackendUnavailable}
 _NAMED = re.compile(r"'([^']*)'")
 
 # What an order has become stays so: a lost attempt that comes late finds it, too.
@@ -71,8 +73,7 @@ def judge(heard: Heard) -> Reply | Again:
         return Again(BackendUnavailable("the gateway does not know yet"), unknown=True, after_s=after_s)
     if heard.status in (408, 429):
         return Again(Overloaded(f"the gateway refuses for now: {_words(heard)}"), after_s=after_s)
-    if heard.status == 503 and (label := read_problem(heard).label):
-        kind = Overloaded if label == "overloaded" else BackendUnavailable
+    if heard.status == 503 and (kind := _NOTHING_DONE.get(read_problem(heard).label)):
         return Again(kind(_words(heard)), after_s=after_s)
     if heard.status in (200, 201) or (400 <= heard.status < 500 and read_problem(heard).label):
         return heard

@@ -60,6 +60,9 @@ class Gateway:
         except Gone:
             parts.counters.drop("client went away")
             return
+        except asyncio.CancelledError:  # the server stops, and the client takes no answer
+            parts.counters.drop("reads too slowly")
+            return
         ms = parts.clock.monotonic_ms() - started_ms
         parts.counters.route(name).note(status, label, ms)
         parts.access_log.note(scope["method"], scope["path"], status, label, ms, request_id, client)
@@ -100,7 +103,7 @@ class Gateway:
             raise
         except TooLarge:
             return too_large(route.max_body)
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError):  # cancelled where the server stops: the task ends with this
             answer = late()
         except Exception as error:
             answer = failed(error)

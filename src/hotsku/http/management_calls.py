@@ -97,13 +97,13 @@ class ManagementCalls:
         """Have the application answer. What is to be said where it did not; also where it did, and then failed."""
         if head.length > MAX_BODY:
             return too_large(MAX_BODY)
-        late = slow_body
+        late, begun = slow_body, False
         try:
             async with asyncio.timeout(self._body_deadline_s):
                 body = await read_body(receive, MAX_BODY)
             late = no_slot
             async with asyncio.timeout(self._deadline_s), slot:
-                late = _unread
+                late, begun = _unread, True
                 await self._app(scope, _given(body, receive), sending)
         except Gone:
             raise
@@ -111,6 +111,8 @@ class ManagementCalls:
             return too_large(MAX_BODY)
         except TimeoutError:
             return late()
+        except asyncio.CancelledError:  # the server stops: this answer is the last that the task does
+            return _cut_off(unsure=begun and scope["method"] not in READING)
         except Exception as error:  # the framework has answered and logged its own
             return failed(error)
         return None
@@ -168,3 +170,15 @@ def _route_name(scope: Scope) -> str:
 
 def _unread() -> Answer:
     return retry_later(503, "unavailable", "the request could not be answered in time")
+
+
+def _cut_off(*, unsure: bool) -> Answer:
+    """The server stops, and waits no longer.
+
+    Args:
+        unsure: the request may have changed something.
+    """
+    if not unsure:
+        return retry_later(503, "unavailable", "the server stops; nothing was done by this request: send it again")
+    why = "the server stops, and it is not known whether the request was carried out: send the same request again"
+    return retry_later(503, "stopping", why)
