@@ -5,9 +5,9 @@ HotSKUError
 ├── InvalidRequest        an argument is wrong: names the field and what is allowed
 ├── UnknownItem           no item has this SKU
 ├── IdempotencyConflict   the same key came with other content
-├── OutcomeUnknown        it may or may not have happened: send the same order again, that is safe
+├── OutcomeUnknown        it may or may not have happened: send the same again, that is safe
 ├── ConservationBroken    a change of the ledger's figures would not add up; it was rolled back
-├── BackendUnavailable    a shard, the ledger or the broker cannot be reached; nothing was sold
+├── BackendUnavailable    a shard, the ledger or the broker cannot be reached; it was not done
 └── Overloaded            not served in time, nothing was sold; try again later
 """
 
@@ -55,7 +55,8 @@ class IdempotencyConflict(HotSKUError):
 
 
 class OutcomeUnknown(HotSKUError):
-    """The order may or may not have been decided. Send the same order again: that never sells twice."""
+    """It may or may not have been done: an order, a step, a change of an item. Send the same again, under the same id:
+    it is never done twice."""
 
 
 class ConservationBroken(HotSKUError):
@@ -63,7 +64,7 @@ class ConservationBroken(HotSKUError):
 
 
 class BackendUnavailable(HotSKUError):
-    """A back end cannot be reached or is not ready. Nothing was sold by this call."""
+    """A back end cannot be reached or is not ready. Nothing was sold by this call; what it asks for was not done."""
 
 
 class Overloaded(HotSKUError):

@@ -14,8 +14,9 @@ from tests.support.tcp_proxy import Fault, TcpProxy, running_tcp_proxy
 from hotsku.domain.cart import CartLine
 from hotsku.domain.events import Event, EventKind, PartitionRef
 from hotsku.domain.item import Standing
+from hotsku.errors import BackendUnavailable
 from hotsku.ledger import SqlLedger
-from hotsku.ports import Adjusted, Applied, Archived, CartRow, Grant, Lease
+from hotsku.ports import Adjusted, Applied, Archived, CartRow, Grant, Lease, Unsure
 
 pytestmark = [
     pytest.mark.anyio,
@@ -249,6 +250,20 @@ async def test_a_change_is_made_once_whatever_became_of_its_commit(
     if scenario not in (_park, _apply_lives):  # these leave something parked
         for item in await ledger.items(None, 10):
             await books_hold(ledger, item.id)
+
+
+@pytest.mark.parametrize(("fault", "total"), [("lose answer", 105), ("lose commit", 100)])
+async def test_a_change_whose_commit_nobody_can_be_asked_about_is_told_as_such(
+    ledger: SqlLedger, far: SqlLedger, proxy: tuple[TcpProxy, int], fault: Fault, total: int
+) -> None:
+    item = await open_item(ledger, spec(total=100), 50)
+    proxy[0].fault, proxy[0].then_away = fault, True
+    with pytest.raises(Unsure):
+        await far.adjust(item.id, "a", 5, NOW)
+    with pytest.raises(BackendUnavailable) as caught:
+        await far.adjust(item.id, "b", 5, NOW)
+    assert not isinstance(caught.value, Unsure), "it never got so far"
+    assert (await ledger.standing(item.id)).total == total
 
 
 @pytest.mark.parametrize("fault", ["lose answer", "lose commit"])

@@ -383,6 +383,28 @@ def test_holds_and_steps_that_nobody_decides_are_pending_and_done_once(
     assert kinds == ["held", "confirmed"]
 
 
+def test_changes_of_items_that_nobody_can_follow_are_pending_and_done_once(
+    gateway: Gateway, http: httpx.Client, module_valkey: TestServer
+) -> None:
+    item = http.get("/v1/items/a").json()
+    requests = (
+        ("/v1/items/a/restock", '{"adjustment_id":"truck","quantity":5}'),
+        ("/v1/items", '{"sku":"half-open","total":10,"partitions":1}'),
+    )
+    with ExitStack() as exits:
+        connections = [exits.enter_context(gateway.connect()) for _ in requests]
+        with stopped(module_valkey):
+            for connection, request in zip(connections, requests, strict=True):
+                connection.send(post(*request))
+            answers = [connection.answer() for connection in connections]
+    assert [(answer.status, answer.json["outcome"]) for answer in answers] == [(202, "pending")] * 2
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
+    again = [http.post(path, content=body) for path, body in requests]
+    assert [answer.status_code for answer in again] == [200, 200]
+    assert [answer.json()["total"] for answer in again] == [item["total"] + 5, 10]
+    assert again[1].json()["available"] == 10
+
+
 def test_readiness_names_what_is_away(http: httpx.Client, module_valkey: TestServer) -> None:
     with stopped(module_valkey):
         ready = http.get("/readyz")

@@ -15,7 +15,7 @@ from hotsku.engine.inventory import Inventory
 from hotsku.engine.item_path import ItemPaths
 from hotsku.engine.needs import NeedsBoard
 from hotsku.engine.timing import Timing
-from hotsku.ports import Work
+from hotsku.ports import Ledger, Work
 from hotsku.receipts import Signer
 from hotsku.settings import Settings
 from hotsku.shard.address import Address
@@ -52,15 +52,17 @@ class Bench:
         timing: Timing | None = None,
         call_timeout_s: float = 3.0,
         signer: Signer | None = None,
+        ledger: Ledger | None = None,
     ) -> Inventory:
-        """An engine as another process has it; `via` is the socket of a proxy."""
+        """An engine as another process has it; `via` is the socket of a proxy, `ledger` stands before the stack's."""
+        ledger = ledger or self.stack.ledger
         shard = _shard(self.stack, via or self.server.socket, call_timeout_s)
         self._exits.callback(shard.close)
         board = NeedsBoard(secrets.token_hex(4), self.stack.signals, self.stack.clock)
         self.engine_ids.append(board.engine_id)
         ids = itertools.count()
         paths = ItemPaths(
-            ledger=self.stack.ledger,
+            ledger=ledger,
             shard=shard,
             clock=self.stack.clock,
             board=board,
@@ -71,7 +73,7 @@ class Bench:
             signer=signer,
         )
         inventory = Inventory(
-            ledger=self.stack.ledger,
+            ledger=ledger,
             shard=shard,
             signals=self.stack.signals,
             clock=self.stack.clock,

@@ -9,7 +9,7 @@ from typing import cast
 from hotsku.domain.events import PartitionRef
 from hotsku.errors import BackendUnavailable
 from hotsku.ledger import SqlLedger
-from hotsku.ports import Broker, Delivery
+from hotsku.ports import Broker, Delivery, Unsure
 from hotsku.stack import Stack
 
 
@@ -59,7 +59,7 @@ class FaultyLedger:
                 raise BackendUnavailable("the ledger is away")
             answer = await found(*args, **kwargs)
             if self._faults.hits(self._faults.lost_answers):
-                raise BackendUnavailable("the ledger's answer was lost")
+                raise Unsure("the ledger's answer was lost")
             return answer
 
         return call

@@ -20,12 +20,15 @@ class TcpProxy:
 
     Attributes:
         commits: how many met one.
+        then_away: whether the server is away for everybody once a fault was met.
         meanwhile: awaited before the caller of a "lose commit" hears of it, when the server knows already.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self.fault: Fault | None = None
         self.commits = 0
+        self.then_away = False
+        self._away = False
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
         self._target = host, port
         self._late: asyncio.StreamWriter | None = None
@@ -35,7 +38,7 @@ class TcpProxy:
         server_reader, server_writer = await asyncio.open_connection(*self._target)
         back = asyncio.ensure_future(_forward(server_reader, writer))
         try:
-            while data := await reader.read(1 << 20):
+            while (data := await reader.read(1 << 20)) and not self._away:
                 self._release_for(data)
                 if any(commit in data for commit in _COMMIT) and self.fault is not None:
                     await self._meet(data, back, server_reader, server_writer)
@@ -56,6 +59,7 @@ class TcpProxy:
     ) -> None:
         fault, self.fault = self.fault, None
         self.commits += 1
+        self._away = self.then_away
         # The server's goodbye would tell the caller too early.
         back.cancel()
         with suppress(asyncio.CancelledError):

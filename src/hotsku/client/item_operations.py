@@ -49,6 +49,7 @@ class ItemOperations(Asking):
         Raises:
             InvalidRequest: names the field.
             IdempotencyConflict: the item exists with other figures.
+            OutcomeUnknown: the time is over, and the item may be there.
         """
         body: dict[str, object] = {
             "sku": check_id("sku", sku),
@@ -69,6 +70,8 @@ class ItemOperations(Asking):
         Raises:
             InvalidRequest: names the field; more are to go than are unsold, or the item is closed.
             IdempotencyConflict: the id was used with another quantity.
+            OutcomeUnknown: the time is over, and the units may have come, or gone. Call again with the same id: under
+                another one it would be done twice.
         """
         body = {"quantity": quantity, "adjustment_id": check_id("adjustment_id", adjustment_id)}
         return self._read(changing("items", check_id("sku", sku), "restock", body=body), ItemView, sku)

@@ -8,6 +8,7 @@ from hotsku.carts import Carts
 from hotsku.domain.cart import Cart, CartLine
 from hotsku.domain.deduction import Deduction
 from hotsku.engine.selling import Selling
+from hotsku.managing.half_done import making
 
 
 class Carting(Selling):
@@ -35,7 +36,8 @@ class Carting(Selling):
             OutcomeUnknown, BackendUnavailable, Overloaded: reserve the same cart again; otherwise it is released when
                 its time is over.
         """
-        return await self._carts.reserve(lines, order_id, buyer_id, ttl=ttl, metadata=metadata)
+        with making(f"the cart {order_id!r}"):
+            return await self._carts.reserve(lines, order_id, buyer_id, ttl=ttl, metadata=metadata)
 
     async def confirm_cart(self, order_id: str, buyer_id: str = "", payment_ref: str | None = None) -> Cart:
         """Sell all that a cart holds.
@@ -48,16 +50,18 @@ class Carting(Selling):
             InvalidRequest: names the argument.
             OutcomeUnknown, BackendUnavailable, Overloaded: confirm it again.
         """
-        return await self._carts.confirm(order_id, buyer_id, payment_ref)
+        with making(f"the confirmation of the cart {order_id!r}"):
+            return await self._carts.confirm(order_id, buyer_id, payment_ref)
 
     async def release_cart(self, order_id: str, buyer_id: str = "") -> Cart:
         """Give back all that a cart holds. One that was confirmed stays so, as its outcome says.
 
         Raises:
             InvalidRequest: names the argument.
-            BackendUnavailable: the ledger is away.
+            OutcomeUnknown, BackendUnavailable: release it again.
         """
-        return await self._carts.release(order_id, buyer_id)
+        with making(f"the release of the cart {order_id!r}"):
+            return await self._carts.release(order_id, buyer_id)
 
     @cached_property
     def _carts(self) -> Carts:

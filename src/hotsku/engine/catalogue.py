@@ -8,9 +8,10 @@ from hotsku.domain.events import PartitionRef
 from hotsku.domain.identity import check_id, check_quantity, check_ttl
 from hotsku.domain.item import Item, ItemSpec, Routing, check_spec, default_partitions
 from hotsku.domain.times import to_ms
-from hotsku.engine.engine import NOT_READY, Engine, check_page, why
+from hotsku.engine.engine import Engine, check_page
 from hotsku.engine.views import ItemView, PartitionView, item_view, partition_view
 from hotsku.errors import BackendUnavailable
+from hotsku.managing.half_done import following, making
 from hotsku.ports import Lost, PartitionRow, PartitionStatus
 from hotsku.stocking import latest, open_item, reachable
 
@@ -47,6 +48,8 @@ class Catalogue(Engine):
         Raises:
             InvalidRequest: names the field.
             IdempotencyConflict: the item exists with other figures.
+            BackendUnavailable: the item was not made.
+            OutcomeUnknown: it may be there, and not be open yet. Call again.
         """
         view, _ = await self.put_on_sale(
             sku,
@@ -90,12 +93,12 @@ class Catalogue(Engine):
             routing=routing,
             refund_restores_limit=refund_restores_limit,
         )
-        created = await self._ledger.create_item(check_spec(spec), self._durability, self._clock.now_ms())
-        try:
+        check_spec(spec)
+        with making(f"the item {sku!r}"):
+            created = await self._ledger.create_item(spec, self._durability, self._clock.now_ms())
+        with following(f"the item {sku!r}"):
             await open_item(self._ledger, self._shard, self._clock, created.item)
-        except NOT_READY as error:
-            raise BackendUnavailable(f"the item {sku!r} is not open yet, call again: {why(error)}") from error
-        return await self._view(created.item), created.new
+            return await self._view(created.item), created.new
 
     async def item(self, sku: str) -> ItemView:
         """An item and its figures. Raises `UnknownItem`."""

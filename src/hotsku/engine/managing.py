@@ -5,11 +5,12 @@ from functools import cached_property
 from hotsku.engine.catalogue import Catalogue
 from hotsku.engine.views import ItemView
 from hotsku.managing import Management, StateChange
+from hotsku.managing.half_done import following
 
 
 class Managing(Catalogue):
-    """The part of the inventory that changes items. All raise `UnknownItem` and `BackendUnavailable`; the same call
-    again finishes what one began."""
+    """The part of the inventory that changes items. All raise `UnknownItem`, `BackendUnavailable` where the change was
+    not made, and `OutcomeUnknown` where it may have been; the same call again finishes what one began."""
 
     async def pause(self, sku: str) -> StateChange:
         """Sell nothing more of an item until `resume`. Orders that were accepted go on: they are confirmed, released,
@@ -50,9 +51,13 @@ class Managing(Catalogue):
         Raises:
             InvalidRequest: names the field; more are to go than are unsold, or the item is closed.
             IdempotencyConflict: the id was used with another quantity.
+            OutcomeUnknown: the units may have come, or gone. Call again with the same id: under another one it would
+                be done twice.
         """
-        await self._management.restock(await self._known_item(sku), quantity, adjustment_id)
-        return await self._view(await self._known_item(sku))
+        item = await self._known_item(sku)
+        await self._management.restock(item, quantity, adjustment_id)
+        with following(f"the restock {adjustment_id!r} of {sku!r}"):
+            return await self._view(await self._known_item(sku))
 
     @cached_property
     def _management(self) -> Management:

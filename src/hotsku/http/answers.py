@@ -42,10 +42,10 @@ class Answer(Struct, frozen=True, gc=False):
 
 
 class PendingAnswer(Struct, frozen=True):
-    """Nobody knows yet whether the order was accepted. Send the same request again: it is never sold twice."""
+    """Nobody knows yet what became of the request. Send the same again: it is never carried out twice."""
 
     outcome: str = "pending"
-    detail: str = "the order may or may not have been decided; send the same request again"
+    detail: str = "the request may or may not have been carried out; send the same again"
 
 
 class Problem(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -129,7 +129,7 @@ def failed(error: Exception) -> Answer:
         return retry_later(503, "overloaded", str(error))
     if isinstance(error, BackendUnavailable):
         _log.warning("a back end is away", why=str(error))
-        return retry_later(503, "unavailable", "a back end is away or not ready; nothing was done by this request")
+        return retry_later(503, "unavailable", "a back end is away or not ready; what was asked for was not done")
     if not isinstance(error, HotSKUError):
         _log.error("this is a bug in hotsku", exc_info=error)
     return problem(500, "internal", "the request failed in an unexpected way; the log of the server says more")

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from hotsku.http.answers import Answer, Headers, failed, no_slot, problem, retry_later, slow_body, too_large
+from hotsku.http.answers import Answer, Headers, failed, no_slot, pending, problem, retry_later, slow_body, too_large
 from hotsku.http.asgi import App, Gone, Message, Receive, Scope, Send, TooLarge, read_body, send_answer
 from hotsku.http.bodies import MAX_BODY
 from hotsku.http.flights import Flights
@@ -97,13 +97,13 @@ class ManagementCalls:
         """Have the application answer. What is to be said where it did not; also where it did, and then failed."""
         if head.length > MAX_BODY:
             return too_large(MAX_BODY)
-        late, begun = slow_body, False
+        late, begun, reads = slow_body, False, scope["method"] in READING
         try:
             async with asyncio.timeout(self._body_deadline_s):
                 body = await read_body(receive, MAX_BODY)
             late = no_slot
             async with asyncio.timeout(self._deadline_s), slot:
-                late, begun = _unread, True
+                late, begun = (_unread if reads else pending), True
                 await self._app(scope, _given(body, receive), sending)
         except Gone:
             raise
@@ -112,7 +112,7 @@ class ManagementCalls:
         except TimeoutError:
             return late()
         except asyncio.CancelledError:  # the server stops: this answer is the last that the task does
-            return _cut_off(unsure=begun and scope["method"] not in READING)
+            return _cut_off(unsure=begun and not reads)
         except Exception as error:  # the framework has answered and logged its own
             return failed(error)
         return None

@@ -35,6 +35,7 @@ from hotsku.http.openapi_parts import (
     BUYER_ID,
     ID,
     NO_ITEM,
+    PENDING,
     REF,
     RETRY_AFTER,
     TOO_LARGE,
@@ -113,6 +114,7 @@ def creates(body: Body[Any], kind: type) -> Document:
         "responses": {
             "200": answer("It was there, with the same figures.", kind),
             "201": answer("It is new.", kind),
+            "202": PENDING,
             "409": refusal("It is there with other figures."),
             "413": TOO_LARGE,
         },
@@ -126,7 +128,10 @@ def changes(body: Body[Any], kind: type, **refusals: str) -> Document:
         refusals: statuses ("s409") and what they mean.
     """
     others = {status.removeprefix("s"): refusal(words) for status, words in refusals.items()}
-    return {"requestBody": takes(body), "responses": answers(kind)["responses"] | {"413": TOO_LARGE} | others}
+    return {
+        "requestBody": takes(body),
+        "responses": answers(kind)["responses"] | {"202": PENDING, "413": TOO_LARGE} | others,
+    }
 
 
 def tells_of_an_order(kind: type) -> Document:

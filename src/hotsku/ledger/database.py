@@ -13,6 +13,7 @@ from hotsku.ledger.dialect import Dialect, Fault
 from hotsku.ledger.faults import LostRace
 from hotsku.ledger.migrate import ledger_id, migrate
 from hotsku.ledger.threads import Threads, Urgency
+from hotsku.ports import Unsure
 
 T = TypeVar("T")
 
@@ -76,8 +77,22 @@ class Database:
         return await self._threads.read(lambda: self._run(self._reader, lambda connection, _: work(connection)))
 
     async def write(self, urgency: Urgency, work: Work[T]) -> T:
-        """Run `work` in one transaction: all of it is committed, or nothing. It may run more than once."""
-        return await self._threads.write(urgency, lambda: self._run(self._writer, work))
+        """Run `work` in one transaction: all of it is committed, or nothing. It may run more than once.
+
+        Raises:
+            Unsure: nobody knows which of the two.
+        """
+
+        def run() -> T:
+            unsure: list[T] = []
+            try:
+                return self._run(self._writer, work, unsure)
+            except BackendUnavailable as error:
+                if unsure:
+                    raise Unsure(str(error)) from error
+                raise
+
+        return await self._threads.write(urgency, run)
 
     def close(self) -> None:
         """Finish what was begun, and close. Blocks."""
@@ -89,8 +104,13 @@ class Database:
         self.dialect.check_server(connection)
         return ledger_id(connection)
 
-    def _run(self, engine: Engine, work: Work[T]) -> T:
-        unsure: list[T] = []
+    def _run(self, engine: Engine, work: Work[T], unsure: list[T] | None = None) -> T:
+        """Run `work` until it is committed, or trying again would not help.
+
+        Args:
+            unsure: gets what attempts would have returned whose COMMIT got no answer.
+        """
+        unsure = [] if unsure is None else unsure
 
         def attempt() -> T:
             with engine.connect() as connection:

@@ -8,6 +8,7 @@ from hotsku.domain.identity import MAX_QUANTITY, check_id
 from hotsku.domain.item import Item, ItemState
 from hotsku.errors import BackendUnavailable, InvalidRequest
 from hotsku.managing.closing import Closing
+from hotsku.managing.half_done import following, making
 from hotsku.managing.reaching import Reaching, refs_of
 from hotsku.managing.restocking import Restocking
 from hotsku.managing.waiting import Waiting
@@ -66,7 +67,8 @@ class Management:
 
         Raises:
             InvalidRequest: the item is closed.
-            BackendUnavailable: the ledger is away.
+            BackendUnavailable: the ledger is away, and does not have it.
+            OutcomeUnknown: the ledger may have it; the same call again goes on.
         """
         return await self._change(item, "open")
 
@@ -79,11 +81,12 @@ class Management:
             When the pool has everything unsold, but for what the answer names.
 
         Raises:
-            BackendUnavailable: the ledger is away.
+            BackendUnavailable, OutcomeUnknown: as `resume`.
         """
         change = await self._change(item, "closed")
-        await self._waiting.until(partial(self._closing.give_back, item), self._patience_ms, refs_of(item))
-        standing = await self._ledger.standing(item.id)
+        with following(f"the end of the sale of {item.sku!r}"):
+            await self._waiting.until(partial(self._closing.give_back, item), self._patience_ms, refs_of(item))
+            standing = await self._ledger.standing(item.id)
         return StateChange(
             sku=change.sku, state="closed", unreachable=change.unreachable, outstanding=standing.preallocated
         )
@@ -99,21 +102,26 @@ class Management:
             InvalidRequest: more are to go than are unsold, or the item is closed.
             IdempotencyConflict: the id came with another quantity.
             BackendUnavailable: not enough came back in time, or the ledger is away; the same call again goes on.
+            OutcomeUnknown: the ledger may have it.
         """
         check_id("adjustment_id", adjustment_id)
         if type(quantity) is not int or not 0 < abs(quantity) <= MAX_QUANTITY:
             raise InvalidRequest("quantity", f"an integer from -{MAX_QUANTITY} to {MAX_QUANTITY}, and not 0")
         adjust = partial(self._restocking.adjust, item, quantity, adjustment_id)
-        if not await self._waiting.until(adjust, self._patience_ms, refs_of(item)):
+        with making(f"the restock {adjustment_id!r} of {item.sku!r}"):
+            done = await self._waiting.until(adjust, self._patience_ms, refs_of(item))
+        if not done:
             raise BackendUnavailable(f"not enough units of {item.sku!r} came back in time; the same call again goes on")
         if quantity > 0:
             self._wake(item)
 
     async def _change(self, item: Item, state: ItemState) -> StateChange:
-        changed = await self._ledger.set_item_state(item.id, state)
+        with making(f"{item.sku!r} {state}"):
+            changed = await self._ledger.set_item_state(item.id, state)
         if changed.state != state:
             raise InvalidRequest("sku", f"that of an item that is not closed; {item.sku!r} is")
-        unreachable = await self._reaching.configure(changed)
+        with following(f"{item.sku!r} {state}"):
+            unreachable = await self._reaching.configure(changed)
         self._wake(changed)
         return StateChange(sku=item.sku, state=state, unreachable=unreachable)
 

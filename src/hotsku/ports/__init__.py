@@ -5,7 +5,7 @@ from hotsku.ports.broker import Broker, Delivery
 from hotsku.ports.clock import Clock
 from hotsku.ports.figures import ItemFigures, LedgerFigures, PartitionFigures, Tally
 from hotsku.ports.ledger import Adjusted, Applied, Archived, Created, Ledger
-from hotsku.ports.refusals import Fenced, Late, Lost, Refusal, Stale
+from hotsku.ports.refusals import Fenced, Late, Lost, Refusal, Stale, Unsure
 from hotsku.ports.rows import CartRow, DetailRow, EventRow, Grant, Lease, PartitionRow
 from hotsku.ports.shard import Durability, Loaded, PartitionStatus, Shard, Swept, Waiting
 from hotsku.ports.signals import Ask, Counted, FencedReport, Needs, News, Refill, Signals, Work
@@ -55,6 +55,7 @@ __all__ = [
     "StepReply",
     "Swept",
     "Tally",
+    "Unsure",
     "Waiting",
     "Work",
 ]

@@ -46,7 +46,8 @@ class Adjusted(Struct, frozen=True, kw_only=True):
 
 
 class Ledger(Protocol):
-    """The SQL database. Every method is one transaction, safe to call again, and raises `BackendUnavailable`."""
+    """The SQL database. Every method is one transaction, safe to call again, and raises `BackendUnavailable`; one that
+    changes something raises its kind `Unsure` where it may have been done."""
 
     @property
     def ledger_id(self) -> str: ...

@@ -29,5 +29,10 @@ class Lost(Exception):
         self.sent = sent
 
 
+class Unsure(BackendUnavailable):
+    """No answer came to a change's COMMIT, and the ledger could not be asked again: it has all of the change, or
+    nothing. Any other `BackendUnavailable` of a change says that it has nothing."""
+
+
 # What a batch is told where it was not decided: as a value, for each batch of a call is answered by itself.
 Refusal: TypeAlias = Fenced | Stale | Late | Lost | BackendUnavailable
