@@ -10,7 +10,7 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from itertools import repeat
 
 import httpx
@@ -156,6 +156,32 @@ def test_a_head_beyond_all_measure(raw: Raw, headers: tuple[str, ...]) -> None:
         raw.send(order("a", "{}", *headers))
         assert raw.answer().status == 431
         assert raw.ended()
+
+
+@pytest.mark.parametrize("first", [b"", b"GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n"])
+@pytest.mark.parametrize("header", ["x-long: " + "y" * 70_000, "x-long: " + "y" * 65_000])
+def test_a_head_in_two_pieces_is_as_long_as_in_one(raw: Raw, http: httpx.Client, first: bytes, header: str) -> None:
+    """The piece in which it begins may have ended another request."""
+    request = order("a", '{"order_id":"long"}', header)
+    raw.send(first + request[:40_000])
+    assert sells(http, "meanwhile")  # the server has read the piece
+    if first:
+        assert raw.answer().status == 200
+    too_long = "y" * 70_000 in header
+    with suppress(ConnectionError) if too_long else nullcontext():  # it may be ended while we still send
+        raw.send(request[40_000:])
+        answer = raw.answer()
+        assert answer.status in ((431,) if too_long else (200, 201))
+        assert not too_long or raw.ended()
+
+
+def test_what_follows_a_head_in_its_last_piece_is_no_part_of_it(raw: Raw, http: httpx.Client) -> None:
+    request = order("a", b" " * 200_000).replace(b"/deductions ", b"/deductions:batch ")
+    raw.send(request[:40])
+    assert sells(http, "meanwhile")
+    raw.send(request[40:])
+    answer = raw.answer()
+    assert (answer.status, answer.json["field"]) == (400, "body")
 
 
 def test_pipelined_orders_are_answered_in_their_order(raw: Raw) -> None:

@@ -48,7 +48,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self._serving = cast(Serving, config.loaded_app)
         self._since_s = self._serving.now_s
         self._in_head = False
+        # Of the head that is being read: whether it began in this piece of data; the bytes that are surely its own; and
+        # those of all earlier pieces that it is in, of which the first may have ended another request.
+        self._begins_here = False
         self._head_size = 0
+        self._head_pieces = 0
         self._writing_since_s: float | None = None
         self._refusal: Answer | None = None
         self._running: RequestResponseCycle | FastCall | None = None
@@ -102,14 +106,20 @@ class GatewayProtocol(HttpToolsProtocol):
                 return
             self._segment = data
         self._chunk_size = len(data)
-        if self._in_head:
-            self._head_size += len(data)
-            if self._head_size > MAX_HEAD:
-                self._serving.drop("head too large")
-                self._give_up(problem(431, "too_large", f"head must be at most {MAX_HEAD} bytes", field="headers"))
-                return
         self._feed(data)
         self._segment = b""
+        if self._in_head:
+            self._count_head(len(data))
+
+    def _count_head(self, size: int) -> None:
+        """Another piece of data is over, and the head is not."""
+        self._head_pieces += size
+        if not self._begins_here:
+            self._head_size += size
+        self._begins_here = False
+        if self._head_size > MAX_HEAD and not self.transport.is_closing():
+            self._serving.drop("head too large")
+            self._give_up(_large_head())
 
     def _feed(self, data: bytes) -> None:
         """Have the parser read on."""
@@ -195,15 +205,15 @@ class GatewayProtocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._between = False
-        self._in_head = True
-        self._head_size = 0
+        self._in_head = self._begins_here = True
+        self._head_size = self._head_pieces = 0
         self._since_s = self._serving.now_s
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        # What comes in one piece is not counted as it comes.
-        if self._chunk_size > MAX_HEAD and sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
-            self._refuse(problem(431, "too_large", f"head must be at most {MAX_HEAD} bytes", field="headers"))
+        # The first and the last piece that it is in have more than the head: it is summed up where it may be too large.
+        if self._head_pieces + self._chunk_size > MAX_HEAD and self._size_of_head() > MAX_HEAD:
+            self._refuse(_large_head())
         if len(self.headers) > MAX_HEADERS:
             self._refuse(problem(431, "too_large", f"there must be at most {MAX_HEADERS} headers", field="headers"))
         self._see_one_host()
@@ -222,6 +232,9 @@ class GatewayProtocol(HttpToolsProtocol):
                 self.cycle = cast("Any", self._running)
                 return
         self._go_the_usual_way()
+
+    def _size_of_head(self) -> int:
+        return len(self.url) + sum(len(b": \r\n") + len(name) + len(value) for name, value in self.headers)
 
     def _see_one_host(self) -> None:
         """RFC 9112, 3.2: who passes a request with two on may have taken it for the other one's."""
@@ -352,3 +365,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._abort()
         elif waited_s > IDLE_TIMEOUT_S:
             self.transport.close()
+
+
+def _large_head() -> Answer:
+    return problem(431, "too_large", f"head must be at most {MAX_HEAD} bytes", field="headers")
