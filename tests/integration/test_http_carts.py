@@ -1,6 +1,7 @@
 """Carts over HTTP: all lines or none, decided once."""
 
 import itertools
+import re
 from collections.abc import Iterator
 
 import httpx
@@ -70,6 +71,24 @@ def test_a_cart_is_held_and_confirmed_as_a_whole(http: httpx.Client) -> None:
     assert (back["outcome"], back["refunded"], back["state"]) == ("refunded", 2, "confirmed")
     assert http.post("/v1/items/shoe/orders/c-1/refund", json={"buyer_id": "u-1"}).json()["state"] == "refunded"
     assert line_states(http, "c-1", "shoe", "sock", buyer_id="u-1") == ["refunded", "confirmed"]
+
+
+def test_a_cart_is_counted_as_an_order_is(http: httpx.Client) -> None:
+    before = _counted(http)
+    assert cart(http, "counted", ("shoe", 1), ("sock", 1)).status_code == 201
+    assert cart(http, "counted", ("shoe", 1), ("sock", 1)).status_code == 200
+    no(cart(http, "counted", ("hat", 1)), 422)
+    no(cart(http, "counted-2", ("hat", 2)), 409)
+    no(cart(http, "counted-3", ("none", 1)), 404)
+    after = _counted(http)
+    more = {label: count - before.get(label, 0) for label, count in after.items() if count > before.get(label, 0)}
+    assert more == dict.fromkeys(("held", "replayed", "idempotency_conflict", "insufficient", "unknown_item"), 1)
+
+
+def _counted(http: httpx.Client) -> dict[str, int]:
+    """What became of orders, as the metrics tell it."""
+    found = re.findall(r'^hotsku_orders_total{outcome="(.+?)"} (\S+)$', http.get("/metrics").text, re.MULTILINE)
+    return {label: int(float(count)) for label, count in found}
 
 
 def test_one_line_that_cannot_be_had_is_no_cart(http: httpx.Client) -> None:

@@ -12,6 +12,7 @@ from hotsku.domain.deduction import OrderState, Outcome
 from hotsku.engine.inventory import Inventory
 from hotsku.http.answers import PROBLEM, Answer, Problem, encode, kind_uri, pending
 from hotsku.http.bodies import CART, CONFIRM, MAX_BODY, MAX_CART_BODY, RELEASE, CartBody, ConfirmBody, ReleaseBody
+from hotsku.http.counters import Counters
 from hotsku.http.hot_routes import Call, HotRoute, Work, no_query
 from hotsku.http.keys import Role
 from hotsku.http.order_answers import why_not
@@ -48,10 +49,11 @@ class OpenCart:
     path = "/v1/carts"
     role = Role.SELL
     max_body = MAX_CART_BODY
-    places_orders = False
+    places_orders = True
 
-    def __init__(self, stock: Inventory) -> None:
+    def __init__(self, stock: Inventory, counters: Counters) -> None:
         self._stock = stock
+        self._counters = counters
 
     def read(self, call: Call) -> Work:
         no_query(call.query)
@@ -63,7 +65,9 @@ class OpenCart:
         cart = await self._stock.reserve_cart(
             lines, asked.order_id, asked.buyer_id, ttl=ttl_of(asked.ttl_s), metadata=asked.metadata
         )
-        return _told(cart, Outcome.HELD, 200 if cart.replayed else 201)
+        answer = _told(cart, Outcome.HELD, 200 if cart.replayed else 201)
+        self._counters.order(answer.label)
+        return answer
 
 
 class CartStep(Generic[T]):
@@ -94,7 +98,7 @@ class CartStep(Generic[T]):
         return _told(await self._do(order_id, asked), self._done, 200)
 
 
-def cart_routes(stock: Inventory) -> list[HotRoute]:
+def cart_routes(stock: Inventory, counters: Counters) -> list[HotRoute]:
     """The routes of carts."""
 
     def confirm(order_id: str, asked: ConfirmBody) -> Awaitable[Cart]:
@@ -104,7 +108,7 @@ def cart_routes(stock: Inventory) -> list[HotRoute]:
         return stock.release_cart(order_id=order_id, buyer_id=asked.buyer_id)
 
     return [
-        OpenCart(stock),
+        OpenCart(stock, counters),
         CartStep("confirm", CONFIRM, Outcome.CONFIRMED, confirm),
         CartStep("release", RELEASE, Outcome.RELEASED, release),
     ]

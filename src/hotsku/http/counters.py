@@ -56,8 +56,8 @@ class RouteCounters(Struct, gc=False):
 
 
 class Counters(Struct):
-    """Everything that a server process counts. `orders` are by what became of them, each one of a batch; `batches`
-    are calls of shards.
+    """Everything that a server process counts. `orders` are by what became of them, each one of a batch, and a
+    cart as one; `batches` are calls of shards.
 
     `levels` are as of now and not counted up: what is under way, what waits, connections.
     """

@@ -17,4 +17,4 @@ def fast_routes(stock: Inventory, counters: Counters) -> list[FastRoute]:
 
 def other_routes(stock: Inventory, counters: Counters) -> list[HotRoute]:
     """Those that are a task each."""
-    return [DeductBatch(stock, counters), ShowOrder(stock), *cart_routes(stock)]
+    return [DeductBatch(stock, counters), ShowOrder(stock), *cart_routes(stock, counters)]
