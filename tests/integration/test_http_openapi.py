@@ -46,7 +46,20 @@ def test_every_answer_is_documented(gateway: Gateway, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "27 selected / 27 total" in done.stdout
+    assert "28 selected / 28 total" in done.stdout  # it leaves out the document itself
     with gateway.client(headers=_KEY) as http:
         assert http.get("/v1/audit").json()["ok"]
         assert 'status="500"' not in http.get("/metrics").text
+
+
+def test_it_has_every_route_and_what_any_route_may_answer(gateway: Gateway) -> None:
+    with gateway.client() as http:
+        paths = http.get("/openapi.json").json()["paths"]
+        assert http.get("/docs").status_code == 200
+    assert {"/healthz", "/readyz", "/metrics", "/console", "/docs", "/openapi.json"} <= paths.keys()
+    for path in ("/docs", "/openapi.json", "/console"):
+        assert paths[path]["get"]["security"] == []
+    for operations in paths.values():
+        for operation in operations.values():
+            assert {"400", "401", "403", "405", "408", "429", "431", "500", "503"} <= operation["responses"].keys()
+            assert "Allow" in operation["responses"]["405"]["headers"]

@@ -32,6 +32,7 @@ from hotsku.http.carts import CartAnswer, CartProblem
 from hotsku.http.hot_documents import HOT
 from hotsku.http.hot_routes import HotRoutes
 from hotsku.http.openapi_parts import (
+    ALLOW,
     BUYER_ID,
     ID,
     NO_ITEM,
@@ -41,6 +42,7 @@ from hotsku.http.openapi_parts import (
     TOO_LARGE,
     Document,
     answer,
+    operation,
     refusal,
     takes,
 )
@@ -56,7 +58,9 @@ _KINDS = (
     *(Alive, AuditReport, BatchAnswers, CartAnswer, CartProblem, History, ItemsPage, ItemView, OrderAnswer, OrdersPage),
     *(PendingAnswer, Problem, Ready, Registry, StateChange, *(body.kind for body in _BODIES)),
 )
-_ERRORS = (400, 401, 403, 408, 429, 500, 503)
+_ERRORS = (400, 401, 403, 405, 408, 429, 431, 500, 503)
+# Who asks for them needs no key.
+_OPEN = ("/healthz", "/readyz", "/console", "/docs", "/openapi.json")
 
 _SECURITY: Document = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key of the role that the route needs."},
@@ -72,16 +76,17 @@ def document(app: FastAPI, hot: HotRoutes, *, keyed: bool) -> Document:
         keyed: whether API keys are asked for.
     """
     made = get_openapi(title=app.title, version=app.version, summary=_SUMMARY, routes=app.routes)
-    for route in hot.all:
-        made["paths"].setdefault(route.path, {})[route.method.lower()] = HOT[route.path]
+    for each in hot.all:
+        made["paths"].setdefault(each.path, {})[each.method.lower()] = HOT[each.path]
+    made["paths"] |= _documents()
     for path, operations in made["paths"].items():
-        for operation in operations.values():
-            _complete(path, operation)
+        for route in operations.values():
+            _complete(path, route)
     made["components"] = {"schemas": _schemas()}
     if keyed:
         made["components"]["securitySchemes"] = _SECURITY
         made["security"] = [{name: []} for name in _SECURITY]
-        for path in ("/healthz", "/readyz", "/console"):
+        for path in _OPEN:
             made["paths"][path]["get"]["security"] = []
     return made
 
@@ -157,9 +162,18 @@ def _text(description: str, media: str) -> Document:
 # --- the parts ---
 
 
-def _complete(path: str, operation: Document) -> None:
+def _documents() -> Document:
+    """The routes of the documents themselves, which the framework leaves out."""
+    whole = {"description": "The document.", "content": {"application/json": {"schema": {"type": "object"}}}}
+    return {
+        "/docs": {"get": operation("docs", "This document as a page", [], shows_a_page()["responses"])},
+        "/openapi.json": {"get": operation("openapi", "This document", [], {"200": whole})},
+    }
+
+
+def _complete(path: str, route: Document) -> None:
     """Put in what all routes have in common, and take out what the framework says of its own faults."""
-    responses: Document = operation["responses"]
+    responses: Document = route["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]["content"]["application/json"]
         if not responses["422"]["content"]:
@@ -168,9 +182,10 @@ def _complete(path: str, operation: Document) -> None:
         responses.setdefault(str(status), refusal(HTTPStatus(status).phrase))
     for passing in ("429", "503"):
         responses[passing].setdefault("headers", RETRY_AFTER)
+    responses["405"]["headers"] = ALLOW
     if path.startswith("/v1/items/{sku}"):
         responses.setdefault("404", NO_ITEM)
-    for parameter in operation.get("parameters", ()):
+    for parameter in route.get("parameters", ()):
         if parameter["in"] == "path":
             parameter["schema"] = ID
         elif parameter["name"] == "buyer_id":

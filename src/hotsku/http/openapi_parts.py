@@ -32,6 +32,7 @@ IDEMPOTENCY_KEY: Document = {
 RETRY_AFTER: Document = {
     "Retry-After": {"description": "Seconds after which to try again.", "schema": {"type": "integer"}}
 }
+ALLOW: Document = {"Allow": {"description": "The methods of the path.", "schema": {"type": "string"}}}
 
 
 def answer(description: str, kind: type, media: str = "application/json") -> Document:
