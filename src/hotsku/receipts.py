@@ -25,6 +25,7 @@ from hotsku.domain.order import OrderRecord
 from hotsku.domain.times import time_of
 from hotsku.errors import InvalidRequest, InvalidSettings
 from hotsku.secret_lists import read_secrets
+from hotsku.settings_values import with_variable
 
 _VERSION = "v1"
 _MAX_LENGTH = 4096
@@ -150,7 +151,8 @@ def read_keys(setting: str) -> dict[str, bytes]:
     for part in read_secrets("receipt_keys", setting):
         key_id, _, secret = part.partition(":")
         if not _is_key_id(key_id) or not secret or key_id in keys:
-            raise InvalidSettings("receipt_keys must be ID:SECRET[,ID:SECRET...], each ID once; one of the keys is not")
+            name = with_variable("receipt_keys")
+            raise InvalidSettings(f"{name} must be ID:SECRET[,ID:SECRET...], each ID once; one of the keys is not")
         keys[key_id] = secret.encode()
     return keys
 

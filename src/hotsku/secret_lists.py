@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hotsku.errors import InvalidSettings
-from hotsku.settings_values import ALLOWED
+from hotsku.settings_values import ALLOWED, with_variable
 
 
 def read_secrets(setting: str, value: str) -> list[str]:
@@ -18,7 +18,7 @@ def read_secrets(setting: str, value: str) -> list[str]:
     text = _read(setting, value[1:]) if value.startswith("@") else value
     secrets = [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
     if not secrets:
-        raise InvalidSettings(f"{setting} must be {ALLOWED[setting]}; the file has no key")
+        raise InvalidSettings(f"{with_variable(setting)} must be {ALLOWED[setting]}; {value[1:]} has no key")
     return secrets
 
 
@@ -27,4 +27,5 @@ def _read(setting: str, path: str) -> str:
         return Path(path).read_text("utf-8")
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise InvalidSettings(f"{setting} must be {ALLOWED[setting]}; {path} cannot be read: {why}") from None
+        it_is = f"{path} cannot be read: {why}"
+        raise InvalidSettings(f"{with_variable(setting)} must be {ALLOWED[setting]}; {it_is}") from None

@@ -18,6 +18,7 @@ from hotsku.errors import InvalidSettings
 from hotsku.ledger_url import SQLITE, check_ledger_url
 from hotsku.settings_values import (
     ALLOWED,
+    ENV_PREFIX,
     MISSING_EXTRA,
     SECRET,
     check_broker_url,
@@ -30,7 +31,6 @@ from hotsku.settings_values import (
     shown_url,
 )
 
-ENV_PREFIX = "HOTSKU_"
 CONFIG_VARIABLE = "HOTSKU_CONFIG"
 LOCAL_FILE = Path("hotsku.toml")
 
@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         relay_max_events: events of a partition that trigger the relay by count.
         relay_interval_ms: milliseconds after which the relay sends what waits.
         receipt_keys: keys that sign receipts.
-        api_keys: keys that the HTTP gateway accepts.
+        api_keys: keys that the HTTP gateway accepts; elsewhere than on loopback they have at least 16 characters.
         http_max_in_flight: orders that a server process has under way at once.
         http_max_waiting: requests that may wait until others are done; those that come on top are refused.
         http_deadline_ms: milliseconds after which a request is answered, whatever has become of it.

@@ -24,7 +24,8 @@ ALLOWED = {
     "relay_max_events": "an integer from 1 to 5000",
     "relay_interval_ms": "an integer from 10 to 60000",
     "receipt_keys": "ID:SECRET[,ID:SECRET...] (the first signs, all verify) or @FILE",
-    "api_keys": "ROLE:SECRET[,ROLE:SECRET...] with the roles sell, admin and read, or @FILE",
+    "api_keys": "ROLE:SECRET[,ROLE:SECRET...] with the roles sell, admin and read, each SECRET once and without "
+    "spaces, or @FILE",
     "http_max_in_flight": "an integer from 1 to 1000000",
     "http_max_waiting": "an integer from 0 to 1000000",
     "http_deadline_ms": "an integer from 100 to 600000",
@@ -33,9 +34,18 @@ ALLOWED = {
     "http_tls_key": "the path of a PEM file",
     "otel": "true or false",
 }
+ENV_PREFIX = "HOTSKU_"
+# Of an API key that strangers may guess at.
+MIN_KEY_LENGTH = 16
 # The type of the error of a value that needs an extra which is not there.
 MISSING_EXTRA = "missing_extra"
 SECRET = {"receipt_keys", "api_keys"}
+
+
+def with_variable(setting: str) -> str:
+    """A setting with its environment variable: for errors that are found when nobody knows any more where the value is
+    from."""
+    return f"{setting} ({ENV_PREFIX}{setting.upper()})"
 
 
 def check_shard_url(url: str) -> str:

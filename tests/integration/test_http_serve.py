@@ -48,11 +48,13 @@ def key(secret: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("arguments", "environment", "says"),
     [
-        (["--host", "0.0.0.0"], {}, "api_keys must be set to listen on 0.0.0.0"),  # noqa: S104
+        (["--host", "0.0.0.0"], {}, "api_keys (HOTSKU_API_KEYS) must be set to listen on 0.0.0.0"),  # noqa: S104
+        (["--host", "0.0.0.0"], {"HOTSKU_API_KEYS": "sell:short"}, "(HOTSKU_API_KEYS) must be keys of at least 16"),  # noqa: S104
+        ([], {"HOTSKU_API_KEYS": "sell:same,admin:same"}, "api_keys (HOTSKU_API_KEYS) must be"),
         (["--host", "no such host"], {}, "host must be"),
-        ([], {"HOTSKU_API_KEYS": "@nowhere"}, "api_keys must be"),
-        ([], {"HOTSKU_HTTP_TLS_CERT": "nowhere.pem"}, "http_tls_key must be"),
-        ([], {"HOTSKU_HTTP_TLS_CERT": "no.pem", "HOTSKU_HTTP_TLS_KEY": "no.pem"}, "http_tls_cert"),
+        ([], {"HOTSKU_API_KEYS": "@nowhere"}, "nowhere cannot be read"),
+        ([], {"HOTSKU_HTTP_TLS_CERT": "nowhere.pem"}, "http_tls_key (HOTSKU_HTTP_TLS_KEY) must be"),
+        ([], {"HOTSKU_HTTP_TLS_CERT": "no.pem", "HOTSKU_HTTP_TLS_KEY": "no.pem"}, "no.pem cannot be read"),
         ([], {"HOTSKU_HTTP_MAX_IN_FLIGHT": "0"}, "HOTSKU_HTTP_MAX_IN_FLIGHT"),
         ([], {"HOTSKU_HTTP_DEADLINE_MS": "1.5"}, "HOTSKU_HTTP_DEADLINE_MS"),
         (["--workers", "0"], {}, "--workers"),

@@ -65,15 +65,32 @@ def test_keys_from_a_file(tmp_path: Path) -> None:
     assert not load_keys(None)
 
 
-@pytest.mark.parametrize("text", ["", "\n", "boss:x", "sell:", "sell", "SELL:x"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n", "boss:x", "sell:", "sell", "SELL:x", *(f"sell:boss{bad}x" for bad in (" ", "\t", "\x7f", "\xa0"))],
+)
 def test_a_file_without_good_keys_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
     file = tmp_path / "keys"
     file.write_text(text)
-    with pytest.raises(InvalidSettings, match=r"^api_keys must be ") as caught:
+    with pytest.raises(InvalidSettings, match=r"^api_keys \(HOTSKU_API_KEYS\) must be ") as caught:
         load_keys(f"@{file}")
     assert "boss" not in str(caught.value)
     with pytest.raises(InvalidSettings, match="cannot be read"):
         load_keys(f"@{tmp_path}/none")
+
+
+def test_a_key_has_one_role() -> None:
+    with pytest.raises(InvalidSettings, match=r"^api_keys \(HOTSKU_API_KEYS\) must be .*two roles"):
+        load_keys("sell:boss,admin:boss")
+    assert load_keys("sell:boss,sell:boss").role_of(b"boss") is Role.SELL
+
+
+def test_keys_for_strangers_are_long() -> None:
+    load_keys("sell:0123456789abcdef").check_for_strangers("0.0.0.0")  # noqa: S104
+    for keys in (None, "sell:0123456789abcdef,read:0123456789abcde"):
+        with pytest.raises(InvalidSettings, match=r"^api_keys \(HOTSKU_API_KEYS\) must be .*listen on there") as caught:
+            load_keys(keys).check_for_strangers("there")
+        assert "0123" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -201,14 +201,14 @@ def test_the_first_key_signs(tmp_path: Path) -> None:
 def test_bad_keys_are_refused_without_being_shown(text: str, tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(text)
-    with pytest.raises(InvalidSettings, match=r"^receipt_keys must be") as caught:
+    with pytest.raises(InvalidSettings, match=r"^receipt_keys \(HOTSKU_RECEIPT_KEYS\) must be") as caught:
         read_keys(f"@{file}")
     assert "secret" not in str(caught.value)
     assert str(caught.value).isprintable()
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidSettings, match=r"^receipt_keys must be .*nowhere cannot be read"):
+    with pytest.raises(InvalidSettings, match=r"^receipt_keys .*nowhere cannot be read"):
         read_keys(f"@{tmp_path}/nowhere")
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidSettings, match="not UTF-8"):

@@ -18,7 +18,7 @@ from hotsku.cli import exits
 from hotsku.cli.output import Output
 from hotsku.cli.running import AsJson, Config, run, settings_of
 from hotsku.clock import SystemClock
-from hotsku.errors import BackendUnavailable, HotSKUError, InvalidSettings
+from hotsku.errors import BackendUnavailable, HotSKUError
 from hotsku.log import log_json
 from hotsku.settings import Settings
 
@@ -71,8 +71,9 @@ def _check(settings: Settings, host: str) -> None:
     from hotsku.http.listening import is_loopback
     from hotsku.http.tls import tls_of
 
-    if not load_keys(settings.api_keys) and not is_loopback(host):
-        raise InvalidSettings(f"api_keys must be set to listen on {host}: without keys only loopback is allowed")
+    keys = load_keys(settings.api_keys)
+    if not is_loopback(host):
+        keys.check_for_strangers(host)
     tls_of(settings)
 
 

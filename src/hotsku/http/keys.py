@@ -7,9 +7,9 @@ from msgspec import Struct
 
 from hotsku.errors import InvalidSettings
 from hotsku.secret_lists import read_secrets
-from hotsku.settings_values import ALLOWED
+from hotsku.settings_values import ALLOWED, MIN_KEY_LENGTH, with_variable
 
-_ALLOWED = ALLOWED["api_keys"]
+_NAME = with_variable("api_keys")
 # The methods of requests that change nothing.
 READING = frozenset({"GET", "HEAD"})
 
@@ -46,6 +46,21 @@ class Keys:
                 found = key.role if found is None else max(found, key.role)
         return found
 
+    def check_for_strangers(self, host: str) -> None:
+        """See that the keys are enough to listen where others than this machine's users are.
+
+        Raises:
+            InvalidSettings: there are none, or one can be guessed.
+        """
+        if not self._keys:
+            raise InvalidSettings(f"{_NAME} must be set to listen on {host}: without keys only loopback is allowed")
+        for key in self._keys:
+            if len(key.secret) < MIN_KEY_LENGTH:
+                short = f"that of {key.role.name.lower()} is shorter"
+                raise InvalidSettings(
+                    f"{_NAME} must be keys of at least {MIN_KEY_LENGTH} characters to listen on {host}; {short}"
+                )
+
 
 def load_keys(setting: str | None) -> Keys:
     """The keys of the setting `api_keys`: `ROLE:SECRET[,ROLE:SECRET...]`, or `@FILE` with the same, or one a line.
@@ -55,11 +70,22 @@ def load_keys(setting: str | None) -> Keys:
     """
     if setting is None:
         return Keys([])
-    return Keys([_key(part) for part in read_secrets("api_keys", setting)])
+    keys: dict[bytes, Key] = {}
+    for part in read_secrets("api_keys", setting):
+        key = _key(part)
+        if keys.setdefault(key.secret, key).role is not key.role:
+            raise _bad("one of the keys has two roles")
+    return Keys(list(keys.values()))
 
 
 def _key(text: str) -> Key:
     name, _, secret = text.partition(":")
     if name.upper() not in Role.__members__ or name != name.lower() or not secret:
-        raise InvalidSettings(f"api_keys must be {_ALLOWED}; one of the keys is not")
+        raise _bad("one of the keys is not")
+    if not secret.isprintable() or any(character.isspace() for character in secret):
+        raise _bad("one of the keys has a space or a control character in it")
     return Key(Role[name.upper()], secret.encode())
+
+
+def _bad(why: str) -> InvalidSettings:
+    return InvalidSettings(f"{_NAME} must be {ALLOWED['api_keys']}; {why}")

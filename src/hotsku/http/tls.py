@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from hotsku.errors import InvalidSettings
 from hotsku.settings import Settings
+from hotsku.settings_values import with_variable
 
 
 class Tls(Struct, frozen=True):
@@ -26,11 +27,24 @@ def tls_of(settings: Settings) -> Tls | None:
     if cert is None and key is None:
         return None
     if cert is None or key is None:
-        missing = "http_tls_cert" if cert is None else "http_tls_key"
+        missing = with_variable("http_tls_cert" if cert is None else "http_tls_key")
         raise InvalidSettings(f"{missing} must be the path of a PEM file: TLS needs a certificate and its key")
+    for setting, path in (("http_tls_cert", cert), ("http_tls_key", key)):
+        _see_that_it_can_be_read(setting, path)
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
     except OSError as error:  # also what ssl raises
         why = error.strerror or error.__class__.__name__
-        raise InvalidSettings(f"http_tls_cert and http_tls_key must be PEM files that go together: {why}") from None
+        names = f"{with_variable('http_tls_cert')} and {with_variable('http_tls_key')}"
+        raise InvalidSettings(f"{names} must be PEM files that go together, not {cert} and {key}: {why}") from None
     return Tls(cert, key)
+
+
+def _see_that_it_can_be_read(setting: str, path: Path) -> None:
+    try:
+        path.read_bytes()
+    except OSError as error:
+        name = with_variable(setting)
+        raise InvalidSettings(
+            f"{name} must be the path of a PEM file; {path} cannot be read: {error.strerror}"
+        ) from None
