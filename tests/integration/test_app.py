@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import redis.asyncio
+from tests.support.servers import TestServer
 
 import hotsku
 from hotsku.app import _first_of, migrate
 from hotsku.settings import Settings
 from hotsku.shard import library
+from hotsku.shard.shards import open_shards
 
 pytestmark = pytest.mark.anyio
 
@@ -45,3 +47,14 @@ async def test_migrate_replaces_another_version_of_the_library_in_a_folder_in_us
         await client.aclose()
         assert (await stock.deduct("x", order_id="o")).outcome == "accepted"  # armed again by itself
         assert (await stock.audit()).ok
+
+
+@pytest.mark.parametrize(("shard_timeout_ms", "waits_s"), [(3_000, 5.0), (20_000, 20.0)])
+async def test_a_client_waits_for_a_reply_as_long_as_a_call_does(
+    module_valkey: TestServer, shard_timeout_ms: int, waits_s: float
+) -> None:
+    """Whoever lets calls take longer has slow servers: they are not done sooner with what is no call."""
+    async with open_shards(Settings(shard_url=module_valkey.url, shard_timeout_ms=shard_timeout_ms)) as shards:
+        assert isinstance(shards.client, redis.asyncio.Redis)
+        options = shards.client.connection_pool.connection_kwargs
+        assert (options["socket_timeout"], options["socket_connect_timeout"]) == (waits_s, waits_s)

@@ -36,8 +36,9 @@ class OneNode:
 class AnyMaster:
     """A cluster's masters in turn."""
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, timeout_s: float) -> None:
         self._topology = topology
+        self._timeout_s = timeout_s
         self._turn = 0
         self._clients: dict[Address, redis.asyncio.Redis] = {}
 
@@ -45,7 +46,7 @@ class AnyMaster:
         masters = self._topology.masters() or list(self._clients)
         address = masters[self._turn % len(masters)]
         if address not in self._clients:
-            self._clients[address] = address.client()
+            self._clients[address] = address.client(self._timeout_s)
         return self._clients[address]
 
     def give_up(self) -> None:

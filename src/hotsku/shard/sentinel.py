@@ -12,8 +12,12 @@ from hotsku.shard_url import ShardUrl
 _SENTINEL_TIMEOUT_S = 1.0
 
 
-def sentinels(url: ShardUrl, login: Address) -> Sentinel:
-    """redis-py's client of the sentinels. Its masters' clients never send again what may have happened."""
+def sentinels(url: ShardUrl, login: Address, timeout_s: float) -> Sentinel:
+    """redis-py's client of the sentinels. Its masters' clients never send again what may have happened.
+
+    Args:
+        timeout_s: how long a master's client waits for a connection, and for a reply.
+    """
     tls = {} if login.tls is None else dict(login.tls.client_options())
     asking = {
         "username": url.options.get("sentinel_username"),
@@ -22,7 +26,10 @@ def sentinels(url: ShardUrl, login: Address) -> Sentinel:
         "socket_connect_timeout": _SENTINEL_TIMEOUT_S,
         **tls,
     }
-    return Sentinel(list(url.hosts), sentinel_kwargs=asking, **login.client_options())  # type: ignore[no-untyped-call]
+    timeouts = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+    return Sentinel(  # type: ignore[no-untyped-call]
+        list(url.hosts), sentinel_kwargs=asking, **timeouts, **login.client_options()
+    )
 
 
 class SentinelTopology(Topology):

@@ -15,7 +15,7 @@ from hotsku.log import get_logger
 from hotsku.ports import Lost
 from hotsku.settings import Settings
 from hotsku.shard import library
-from hotsku.shard.address import Address, addresses
+from hotsku.shard.address import CLIENT_TIMEOUT_S, Address, addresses
 from hotsku.shard.cluster import ClusterTopology, cluster_client
 from hotsku.shard.facts import Facts, read_facts
 from hotsku.shard.keys import Keys
@@ -95,7 +95,7 @@ class Shards:
         for master in masters:
             if master not in self._prepared:
                 try:
-                    async with _admin(master) as client:
+                    async with self._admin(master) as client:
                         await library.load_where_absent(client)
                 except (InvalidSettings, BackendUnavailable) as error:
                     errors.append(error)  # the others are prepared all the same
@@ -108,7 +108,7 @@ class Shards:
         """Load this version of the library into every master that has another one. Their partitions are fenced until
         their memory is proven."""
         for master in self.topology.masters():
-            async with _admin(master) as client:
+            async with self._admin(master) as client:
                 if not await library.is_current(client):
                     await library.replace(client)
 
@@ -145,6 +145,16 @@ class Shards:
     @property
     def _timeout_s(self) -> float:
         return self._settings.shard_timeout_ms / 1000
+
+    @asynccontextmanager
+    async def _admin(self, server: Address) -> AsyncIterator[redis.asyncio.Redis]:
+        client = server.client(_client_timeout_s(self._timeout_s))
+        try:
+            yield client
+        except (RedisError, OSError) as error:
+            raise BackendUnavailable(f"the shard {server.name} cannot be reached: {error}") from error
+        finally:
+            await client.aclose()
 
     def _check_one(self, server: Address, facts: Facts) -> None:
         for name, value in facts.lacks(self._settings.durability).items():
@@ -204,18 +214,18 @@ def _open(
             cluster = cluster_client(named, timeout_s)
             exits.push_async_callback(cluster.aclose)
             topology = ClusterTopology(cluster, named[0])
-            masters = AnyMaster(topology)
+            masters = AnyMaster(topology, _client_timeout_s(timeout_s))
             exits.push_async_callback(masters.close)
             return topology, cluster, masters
         if url.kind == "sentinel":
-            watchers = sentinels(url, named[0])
+            watchers = sentinels(url, named[0], _client_timeout_s(timeout_s))
             exits.push_async_callback(_close_all, watchers.sentinels)
             master = watchers.master_for(url.master)
             exits.push_async_callback(master.aclose)
             return SentinelTopology(watchers, url.master, named[0]), master, OneNode(master)
         first = named[0]
         address_of = lambda: first  # noqa: E731  # as short as it is
-    client = address_of().client()
+    client = address_of().client(_client_timeout_s(timeout_s))
     exits.push_async_callback(client.aclose)
     return OneServer(address_of), client, OneNode(client)
 
@@ -227,15 +237,9 @@ async def _keep_fresh(topology: Topology) -> None:
         topology.doubt()
 
 
-@asynccontextmanager
-async def _admin(server: Address) -> AsyncIterator[redis.asyncio.Redis]:
-    client = server.client()
-    try:
-        yield client
-    except (RedisError, OSError) as error:
-        raise BackendUnavailable(f"the shard {server.name} cannot be reached: {error}") from error
-    finally:
-        await client.aclose()
+def _client_timeout_s(timeout_s: float) -> float:
+    """For redis-py's clients, which nobody waits for with a buyer at hand: never less than they had by default."""
+    return max(CLIENT_TIMEOUT_S, timeout_s)
 
 
 async def _close_all(clients: list[redis.asyncio.Redis]) -> None:
