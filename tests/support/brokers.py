@@ -78,7 +78,7 @@ class BrokerServer(ABC):
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=_PATIENCE_S) as connection:
                 return self._greets(connection)
         except OSError:
             return False

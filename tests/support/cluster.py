@@ -16,7 +16,7 @@ from hotsku.shard.launcher import find_binary
 from tests.support import reshard
 from tests.support.servers import run_blocking
 
-_PATIENCE_S = 30.0
+_PATIENCE_S = 90.0
 
 
 class LocalCluster:

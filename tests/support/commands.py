@@ -10,6 +10,8 @@ from pathlib import Path
 
 _HOTSKU = [sys.executable, "-m", "hotsku.cli.main"]
 _TIMEOUT_S = 90
+# Longer than a machine stands still now and then; tests of what happens when a wait is over say their own.
+_PATIENT = {"HOTSKU_SHARD_TIMEOUT_MS": "60000", "HOTSKU_HTTP_DEADLINE_MS": "60000"}
 
 Json = dict[str, object]
 
@@ -63,7 +65,7 @@ class Shell:
         process = subprocess.Popen(
             [*_HOTSKU, *arguments],
             cwd=self.path,
-            env=kept | (environment or {}),
+            env=kept | _PATIENT | (environment or {}),
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,

@@ -4,11 +4,11 @@ import asyncio
 import itertools
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
-from hotsku import Deduction, HotSKUError, Outcome
+from hotsku import BackendUnavailable, Deduction, HotSKUError, Outcome
 from hotsku.app import ROLES, running_workers
 from hotsku.domain.events import PartitionRef
 from hotsku.engine.inventory import Inventory
@@ -31,6 +31,10 @@ from tests.support.workers import until
 
 _namespaces = itertools.count(1)
 
+# Longer than a machine stands still now and then; tests of what happens when a wait is over say their own.
+_PATIENCE_S = 60
+_PATIENT = Timing(patience_ms=_PATIENCE_S * 1000)
+
 Answer = Deduction | HotSKUError
 
 
@@ -50,7 +54,7 @@ class Bench:
         *,
         via: Path | None = None,
         timing: Timing | None = None,
-        call_timeout_s: float = 3.0,
+        call_timeout_s: float = _PATIENCE_S,
         signer: Signer | None = None,
         ledger: Ledger | None = None,
     ) -> Inventory:
@@ -69,7 +73,7 @@ class Bench:
             relay_max_events=self.stack.settings.relay_max_events,
             draw_id=lambda: f"{board.engine_id}-{next(ids)}",
             pick=secrets.randbelow,
-            timing=timing or Timing(),
+            timing=timing or _PATIENT,
             signer=signer,
         )
         inventory = Inventory(
@@ -106,7 +110,7 @@ class Bench:
         await until(sold)
         auditor = Auditor(self.stack.ledger, self.shard)
         with suppress(TimeoutError):
-            await until(lambda: _is_green(auditor), 3)  # after a restart it is not, until all is armed again
+            await until(lambda: _is_green(auditor))  # after a restart it is not, until all is armed again
         report = await auditor.audit()
         assert report.ok, [equation for equation in report.equations if not equation.holds]
 
@@ -115,6 +119,14 @@ class Bench:
         query = "SELECT buyer_id, order_id, quantity FROM deductions JOIN items ON id = item_id WHERE sku = :sku"
         rows = await asyncio.to_thread(rows_at, self.stack.settings.ledger_url, query, sku=sku)
         return Counter((buyer, order, quantity) for buyer, order, quantity in rows)
+
+
+async def decided(call: Callable[[], Awaitable[Deduction]]) -> Deduction:
+    """Call again for as long as the shard is not there: an impatient engine says so while a machine is slow."""
+    while True:
+        with suppress(BackendUnavailable):
+            return await call()
+        await asyncio.sleep(0.02)
 
 
 async def _is_green(auditor: Auditor) -> bool:
@@ -133,6 +145,7 @@ async def open_bench(server: TestServer, folder: Path, relay_interval_ms: int = 
         ledger_url=f"sqlite:///{folder}/ledger.db",
         namespace=f"t{next(_namespaces)}",
         relay_interval_ms=relay_interval_ms,
+        shard_timeout_ms=_PATIENCE_S * 1000,
     )
     async with open_stack(made) as stack, AsyncExitStack() as exits:
         yield Bench(stack, server, exits)

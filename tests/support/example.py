@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from tests.support.documents import ROOT
 
 EXAMPLES = ROOT / "examples"
-_PATIENCE_S = 30.0
+_PATIENCE_S = 90.0
 
 
 class Example:

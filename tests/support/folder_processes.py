@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _USER = Path(__file__).with_name("folder_user.py")
+# Longer than a machine stands still now and then.
+_PATIENCE_S = 60.0
 
 
-def eventually(true: Callable[[], object], what: str, within_s: float = 15.0) -> None:
+def eventually(true: Callable[[], object], what: str, within_s: float = _PATIENCE_S) -> None:
     """Wait for something that another process does, with no event to wait for."""
     deadline = time.monotonic() + within_s
     while not true():
@@ -52,7 +54,7 @@ class User:
 
     def leave(self) -> int:
         """Let it go in order; its exit status."""
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=_PATIENCE_S)
         return self._process.returncode
 
     def kill(self) -> None:

@@ -17,7 +17,8 @@ from tests.support.commands import Done, Shell
 
 Json = dict[str, object]
 
-_TIMEOUT_S = 60
+# Longer than a machine stands still now and then, several times over.
+_TIMEOUT_S = 90
 
 
 class Gateway:
@@ -48,11 +49,11 @@ class Gateway:
 
     def client(self, **more: object) -> httpx.Client:
         """A client of its own."""
-        return httpx.Client(base_url=self.url, trust_env=False, **{"timeout": 30, **more})  # type: ignore[arg-type]
+        return httpx.Client(base_url=self.url, trust_env=False, **{"timeout": _TIMEOUT_S, **more})  # type: ignore[arg-type]
 
     def connect(self) -> "Raw":
         """A raw connection."""
-        return Raw(socket.create_connection(("127.0.0.1", self.port), timeout=30))
+        return Raw(socket.create_connection(("127.0.0.1", self.port), timeout=_TIMEOUT_S))
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> Done:
         """Send it a signal, and wait for its end."""

@@ -10,7 +10,7 @@ from hotsku.shard.cluster_view import call, clients, until
 from hotsku.shard.probe import Login
 
 _TIMEOUT_MS = 10_000
-_PATIENCE_S = 30.0
+_PATIENCE_S = 90.0
 _KEYS_A_CALL = 100
 
 

@@ -33,7 +33,7 @@ NAMESPACE = "hs"
 KAFKA_TOPIC = f"{NAMESPACE}.events"
 
 # Some libraries' clean-up after an outage has no deadline of its own.
-_PATIENCE_S = 40.0
+_PATIENCE_S = 90.0
 
 
 class Place(ABC):

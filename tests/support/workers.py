@@ -38,9 +38,11 @@ from tests.support.ledger import open_at, spec
 from tests.support.servers import TestServer
 
 NEVER_MS = 3_600_000
+# Longer than a machine stands still now and then.
+_PATIENCE_S = 60.0
 
 
-async def until(condition: Callable[[], "bool | Awaitable[bool]"], deadline_s: float = 15.0) -> None:
+async def until(condition: Callable[[], "bool | Awaitable[bool]"], deadline_s: float = _PATIENCE_S) -> None:
     """Wait until `condition` holds; a test fails that waits longer than `deadline_s`."""
     async with asyncio.timeout(deadline_s):
         while True:
@@ -60,8 +62,8 @@ class Stack:
         self.keys = Keys("hs", self.ledger.ledger_id)
         self.slices = [self.keys.topic_slice(number, 4) for number in range(4)]
         address = Address(path=str(server.socket))
-        self.client: redis.asyncio.Redis = address.client()
-        self.shard = WireShard(Router(OneServer(lambda: address), 5.0), self.keys)
+        self.client: redis.asyncio.Redis = address.client(_PATIENCE_S)
+        self.shard = WireShard(Router(OneServer(lambda: address), _PATIENCE_S), self.keys)
         self.signals = ValkeySignals(OneNode(self.client), self.keys)
         self._readers = itertools.count(1)
         self.broker = self.new_broker()
