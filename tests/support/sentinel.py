@@ -18,8 +18,10 @@ from hotsku.shard.probe import admin_client
 from tests.support.servers import TestServer, run_blocking
 
 MASTER_NAME = "mymaster"
-# A sentinel that stood still for two seconds, as a paused machine does, does nothing for the next thirty ("tilt").
 _PATIENCE_S = 90.0
+# A sentinel that stood still for two seconds, as a paused machine does, does nothing for so long ("tilt"); by default
+# for thirty seconds, in which a slow machine may stand still again.
+_TILT_MS = 3_000
 
 
 class LocalSentinel:
@@ -55,6 +57,7 @@ class LocalSentinel:
         # Only now: a sentinel looks for replicas when it begins, and then every ten seconds.
         for port in self._sentinel_ports:
             self._start_sentinel(port)
+        await until(self._shorten_tilt, _PATIENCE_S)
         await until(self._sentinels_lack, _PATIENCE_S)
 
     def close(self) -> None:
@@ -82,9 +85,17 @@ class LocalSentinel:
             the new master. The old one goes on as a master of nobody until `rejoin`, or for some ten seconds.
         """
         old = await self.master()
-        async with _client(self._sentinel_ports[0]) as client:
-            await call(client, "SENTINEL FAILOVER", MASTER_NAME)
-        return await self._taken_over(old)
+
+        async def lacking() -> str:
+            """A failover that takes too long is given up by its sentinel, and has to be asked for again."""
+            masters = await self._masters()
+            if masters == {self._ports[self._servers.index(old)]}:
+                async with _client(self._sentinel_ports[0]) as client:
+                    await call(client, "SENTINEL FAILOVER", MASTER_NAME)
+            return await self._not_taken_over(old)
+
+        await until(lacking, _PATIENCE_S)
+        return next(server for server in self._servers if server is not old)
 
     async def crash_failover(self) -> TestServer:
         """kill -9 of the master; waits until every sentinel names the new one.
@@ -94,7 +105,8 @@ class LocalSentinel:
         """
         old = await self.master()
         old.kill()
-        return await self._taken_over(old)
+        await until(lambda: self._not_taken_over(old), _PATIENCE_S)
+        return next(server for server in self._servers if server is not old)
 
     async def rejoin(self) -> None:
         """Let the old master run, as a replica of the new one, at once; sentinels would take ten seconds for it."""
@@ -106,17 +118,19 @@ class LocalSentinel:
             await client.replicaof(HOST, str(port))
         await until(self._lacks, _PATIENCE_S)
 
-    async def _taken_over(self, old: TestServer) -> TestServer:
-        async def lacking() -> str:
-            masters = await self._masters()
-            if len(masters) > 1 or self._server(next(iter(masters))) is old:
-                return f"the sentinels name {masters}"
-            async with _client(next(iter(masters))) as client:
-                role = (await client.info("replication"))["role"]
-            return "" if role == "master" else "the new master is still a replica"
+    async def _not_taken_over(self, old: TestServer) -> str:
+        masters = await self._masters()
+        if len(masters) > 1 or self._server(next(iter(masters))) is old:
+            return f"the sentinels name {masters}"
+        async with _client(next(iter(masters))) as client:
+            role = (await client.info("replication"))["role"]
+        return "" if role == "master" else "the new master is still a replica"
 
-        await until(lacking, _PATIENCE_S)
-        return next(server for server in self._servers if server is not old)
+    async def _shorten_tilt(self) -> str:
+        for port in self._sentinel_ports:
+            async with _client(port) as client:
+                await call(client, "SENTINEL DEBUG", "tilt-period", _TILT_MS)
+        return ""
 
     async def _lacks(self) -> str:
         return await self._sentinels_lack() or await self._replica_lacks()
@@ -192,4 +206,4 @@ def _sentinel_config(home: Path, port: int, master: int) -> Sequence[str]:
 
 
 def _client(port: int) -> "Redis":
-    return Redis(host=HOST, port=port, decode_responses=True, single_connection_client=True)
+    return Redis(host=HOST, port=port, decode_responses=True, single_connection_client=True, socket_timeout=_PATIENCE_S)
