@@ -81,7 +81,7 @@ async def test_a_gap_is_acknowledged_and_the_relay_fills_it(stack: Stack) -> Non
 async def test_killed_between_commit_and_acknowledgement(stack: Stack) -> None:
     item = await stack.item()
     await _publish(stack, item, _body(stack, item, 1, 30), _body(stack, item, 31, 40))
-    async with aclosing(stack.new_broker().consume()) as deliveries, asyncio.timeout(10):
+    async with aclosing(stack.new_broker().consume()) as deliveries, asyncio.timeout(60):
         async for delivery in deliveries:
             assert (await stack.ledger.apply(decode_message(delivery.body))).status == "applied"
             break  # and no acknowledgement

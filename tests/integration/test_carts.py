@@ -183,8 +183,8 @@ async def test_a_cart_that_was_released_is_not_paid(shop: Shop) -> None:
 
 async def test_a_cart_whose_time_is_over_is_released_by_whoever_comes(shop: Shop) -> None:
     carts = shop.carts()
-    await carts.reserve(LINES, "c", ttl=timedelta(milliseconds=50))
-    await asyncio.sleep(0.06)
+    await carts.reserve(LINES, "c", ttl=timedelta(seconds=1))
+    await asyncio.sleep(1.01)
     late = await carts.confirm("c", payment_ref="pay-1")
     assert (late.outcome, late.state, late.refund_payment_ref) == (Outcome.RELEASED, RELEASED, "pay-1")
     assert await shop.states("c") == [RELEASED] * 3
@@ -312,7 +312,7 @@ async def test_a_line_that_is_held_after_its_cart_was_released_is_released(shop:
     await shop.late_reaper().finish_carts()
     assert await shop.finished("c")
     answer = await shop.caller.hold_line("cap", 2, order_id="c", buyer_id="", ttl_ms=300, metadata="")
-    assert answer.state is HELD
+    assert answer.outcome is Outcome.HELD
     repeated = await shop.caller.hold_line("ball", 2, order_id="c", buyer_id="", ttl_ms=300, metadata="")
     assert repeated.state is RELEASED, "what was released is not held again"
     stack.run(stack.new_relay(), stack.new_applier(), stack.new_reaper())
@@ -344,7 +344,7 @@ async def test_a_line_of_no_cart_is_released(shop: Shop) -> None:
 async def test_lines_whose_time_is_over_follow_a_cart_that_was_confirmed(shop: Shop) -> None:
     """The one who decided died before any line was confirmed; the lines' time ends before the cart is finished."""
     stack = shop.stack
-    await shop.carts().reserve(LINES, "c", ttl=timedelta(milliseconds=300))
+    await shop.carts().reserve(LINES, "c", ttl=timedelta(seconds=2))
     await stack.ledger.decide_cart("c", "", "confirmed", payment_ref="pay")
     stack.run(stack.new_relay(), stack.new_applier())
     await until(lambda: _units_held(shop, 6))
@@ -379,7 +379,7 @@ async def test_a_cart_outlives_a_shard_that_was_lost(shop: Shop) -> None:
     stack.run(relay, applier)
     await shop.carts().reserve(LINES, "c", ttl=LONG)
     await shop.carts().reserve(LINES, "d", ttl=LONG)
-    assert await relay.drain(10_000) == []
+    assert await relay.drain(60_000) == []
     await stack.client.flushall()
     await stack.ledger.decide_cart("d", "", "confirmed", payment_ref="pay")
     stack.run(stack.new_recoverer(lost_after_ms=0), stack.new_reaper())
@@ -496,7 +496,7 @@ async def test_a_cart_lies_on_several_shards(cluster: LocalCluster, tmp_path: Pa
         held = await stock.reserve_cart(LINES, "c", "ann", ttl=LONG)
         assert held.outcome is Outcome.HELD
         assert (await stock.confirm_cart("c", "ann", "pay")).outcome is Outcome.CONFIRMED
-        short = await stock.reserve_cart(LINES, "d", "bob", ttl=timedelta(milliseconds=300))
+        short = await stock.reserve_cart(LINES, "d", "bob", ttl=timedelta(seconds=2))
         assert short.outcome is Outcome.HELD
 
         async def ended() -> bool:

@@ -38,7 +38,7 @@ async def proxy(gateway: Gateway) -> AsyncIterator[HttpProxy]:
 @pytest.fixture(params=TWINS)
 async def stock(request: pytest.FixtureRequest, proxy: HttpProxy) -> AsyncIterator[Twin]:
     """Each client in turn."""
-    async with twin(request.param, proxy.url, budget_s=20, attempt_s=5, settle_s=1) as client:
+    async with twin(request.param, proxy.url, budget_s=150, attempt_s=60, settle_s=1) as client:
         yield client
 
 
@@ -54,7 +54,8 @@ async def test_hold_pay_confirm_refund(stock: Twin, sku: str) -> None:
     before = datetime.now(UTC)
     held = await stock("reserve", sku, 3, order_id="o-1", buyer_id="u-1", ttl=1.5 * _MINUTE, metadata="gift")
     assert (held.outcome, held.state, held.metadata, held.replayed) == (Outcome.HELD, OrderState.HELD, "gift", False)
-    assert timedelta(seconds=80) < held.expires_at - before < timedelta(seconds=100)
+    second = timedelta(seconds=1)
+    assert before + 1.5 * _MINUTE - second < held.expires_at < datetime.now(UTC) + 1.5 * _MINUTE + second
     who = {"order_id": "o-1", "buyer_id": "u-1"}
     again = await stock("reserve", sku, 3, **who, ttl=1.5 * _MINUTE, metadata="gift")
     assert (again.outcome, again.replayed, again.receipt) == (Outcome.HELD, True, held.receipt)
@@ -106,7 +107,7 @@ async def test_what_the_ledger_tells(stock: Twin, sku: str) -> None:
             EventKind.CONFIRMED,
         ] and len(await stock("orders", sku)) == 5
 
-    await until(applied, 20)
+    await until(applied)
     held: list[Deduction] = []
     while page := await stock("orders", sku, state="held", limit=3, after=held[-1] if held else None):
         held += page

@@ -31,9 +31,12 @@ def _gateway(server: TestServer, folder: Path, **settings: str) -> Iterator[Gate
 
 
 async def test_who_sends_too_much_is_patient(valkey: TestServer, tmp_path: Path) -> None:
-    with _gateway(valkey, tmp_path, http_rate_limit="20") as gateway:
+    with _gateway(valkey, tmp_path, http_rate_limit="10") as gateway:
         for kind in TWINS:
-            async with running_http_proxy(gateway.port) as proxy, twin(kind, proxy.url) as stock:
+            async with (
+                running_http_proxy(gateway.port) as proxy,
+                twin(kind, proxy.url, budget_s=150, attempt_s=60) as stock,
+            ):
                 await stock("create_item", kind, 100)
                 sold = await asyncio.gather(*(stock("deduct", kind, 1, order_id=f"o-{n}") for n in range(50)))
                 assert {(each.outcome, each.replayed) for each in sold} == {(Outcome.ACCEPTED, False)}
@@ -48,7 +51,7 @@ async def test_who_sends_too_much_is_patient(valkey: TestServer, tmp_path: Path)
 async def test_orders_outlast_their_shard(kind: str, valkey: TestServer, tmp_path: Path) -> None:
     """An order of an outage is decided after it, once, whatever its caller heard meanwhile."""
     with _gateway(valkey, tmp_path) as gateway:
-        async with twin(kind, gateway.url, budget_s=60) as patient, twin(kind, gateway.url, budget_s=2) as hasty:
+        async with twin(kind, gateway.url, budget_s=150) as patient, twin(kind, gateway.url, budget_s=2) as hasty:
             await patient("create_item", "sku", 100)
             await asyncio.to_thread(valkey.kill)
             for method, orders in (("deduct", {"order_id": "o-1"}), ("reserve", {"order_id": "o-2"})):
@@ -67,7 +70,7 @@ async def test_orders_outlast_their_shard(kind: str, valkey: TestServer, tmp_pat
             async def at_rest() -> bool:
                 return bool((await patient("audit", "sku")).at_rest)
 
-            await until(at_rest, 30)
+            await until(at_rest)
             item = await patient("item", "sku")
             assert (item.sold, item.held, (await patient("audit", "sku")).ok) == (3, 1, True)
 

@@ -53,7 +53,7 @@ async def test_many_share_and_one_excludes(locks: tuple[FileLock, FileLock]) -> 
 async def test_a_wait_ends_when_the_lock_is_free(locks: tuple[FileLock, FileLock]) -> None:
     one, other = locks
     assert one.try_take()
-    waiting = asyncio.create_task(other.take(timeout_s=10))
+    waiting = asyncio.create_task(other.take(timeout_s=60))
     await asyncio.sleep(0)
     one.release()
     assert await waiting

@@ -14,6 +14,7 @@ from tests.support.workers import until
 from hotsku import Deduction
 from hotsku.domain.routing import home
 from hotsku.engine.inventory import Inventory
+from hotsku.engine.timing import Timing
 from hotsku.errors import BackendUnavailable, InvalidRequest, OutcomeUnknown
 
 pytestmark = pytest.mark.anyio
@@ -37,9 +38,9 @@ async def proxy(module_valkey: TestServer) -> AsyncIterator[Proxy]:
         yield made
 
 
-async def _engine(bench: Bench) -> Inventory:
+async def _engine(bench: Bench, timing: Timing | None = None) -> Inventory:
     await bench.workers()
-    engine = await bench.engine(via=bench.server.socket.with_name("r"))
+    engine = await bench.engine(via=bench.server.socket.with_name("r"), timing=timing)
     await engine.create_item("sku", 1000, partitions=2)
     await engine.deduct_many("sku", [])
     return engine
@@ -61,7 +62,7 @@ async def _two_under_way(engine: Inventory, proxy: Proxy) -> "list[asyncio.Task[
 async def test_a_partition_sends_while_another_waits_for_its_reply(bench: Bench, proxy: Proxy) -> None:
     engine = await _engine(bench)
     client = bench.stack.shards.client
-    await client.client_pause(10_000, all=False)
+    await client.client_pause(120_000, all=False)
     buying = await _two_under_way(engine, proxy)
     buying += [_buy(engine, order) for order in HERE[MANY : MANY + 2]]  # they wait for their partition's batch
     for _ in range(100):
@@ -76,7 +77,7 @@ async def test_a_partition_sends_while_another_waits_for_its_reply(bench: Bench,
 async def test_an_order_that_is_bad_hears_so_even_where_nothing_can_be_sent(bench: Bench, proxy: Proxy) -> None:
     """Orders are checked when they are sent; one that never is hears what is wrong with it, not that it may try
     again."""
-    engine = await _engine(bench)
+    engine = await _engine(bench, Timing(patience_ms=1_000))
     proxy.faults.extend(["stuck"] * 50)
     here = _buy(engine, HERE[0])
     await until(lambda: proxy.calls == 1)
@@ -106,7 +107,7 @@ async def test_two_calls_that_are_lost_together_sell_once(bench: Bench, proxy: P
 async def test_closing_waits_for_both_calls(bench: Bench, proxy: Proxy) -> None:
     engine = await _engine(bench)
     client = bench.stack.shards.client
-    await client.client_pause(10_000, all=False)
+    await client.client_pause(120_000, all=False)
     buying = await _two_under_way(engine, proxy)
     closing = asyncio.create_task(engine.close())
     await asyncio.sleep(0)
@@ -118,8 +119,11 @@ async def test_closing_waits_for_both_calls(bench: Bench, proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("call", ["hs_deduct", "hs_step"])
-async def test_closing_waits_for_nobody_who_has_gone(bench: Bench, proxy: Proxy, call: str) -> None:
+async def test_closing_waits_for_nobody_who_has_gone(
+    bench: Bench, proxy: Proxy, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who leaves while a server hangs would wait for the patience of callers that nobody has any more."""
+    monkeypatch.setattr("hotsku.engine.engine._CLOSE_PATIENCE_S", 3_600.0)
     engine = await _engine(bench)
     await engine.reserve("sku", 1, order_id="held")
     proxy.about = call.encode()
@@ -131,14 +135,14 @@ async def test_closing_waits_for_nobody_who_has_gone(bench: Bench, proxy: Proxy,
     await until(lambda: proxy.calls == 1)
     calling.cancel()
     await asyncio.wait([calling])
-    async with asyncio.timeout(4):  # the patience is longer
+    async with asyncio.timeout(30):  # the patience is longer
         await engine.close()
 
 
 async def test_an_item_that_is_loaded_while_the_inventory_closes_is_not_sold(bench: Bench, proxy: Proxy) -> None:
     await bench.workers()
     await (await bench.engine()).create_item("sku", 100, partitions=2)
-    engine = await bench.engine(via=bench.server.socket.with_name("r"))
+    engine = await bench.engine(via=bench.server.socket.with_name("r"), call_timeout_s=3.0)
     proxy.about = b"TIME"
     proxy.faults.append("stuck")  # until the call's timeout; then the item is loaded without the server's clock
     buying = _buy(engine, "o-1")
@@ -157,7 +161,7 @@ async def test_callers_who_cannot_listen_silence_nobody(bench: Bench) -> None:
 
     for number in range(2):
         engine.offer("sku", 1, order_id=f"deaf-{number}", buyer_id="b", hear=deaf)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(OutcomeUnknown):  # it came with them
             await engine.deduct("sku", 1, order_id="o-1", buyer_id="b")
         answer = await engine.deduct("sku", 1, order_id="o-1", buyer_id="b")

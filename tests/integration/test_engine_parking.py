@@ -94,8 +94,9 @@ async def test_units_that_come_without_a_word_are_found_soon(bench: Bench) -> No
     assert (await waiting).outcome is Outcome.ACCEPTED
 
 
-async def test_the_next_who_finds_nothing_is_told_of_at_once(bench: Bench) -> None:
-    """Not only with the next of the asks that are repeated every 50 ms."""
+async def test_the_next_who_finds_nothing_is_told_of_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only with the next of the asks that are repeated: here they never are."""
+    monkeypatch.setattr("hotsku.engine.engine.ASK_INTERVAL_MS", 3_600_000)
     engine = await bench.engine()
     await engine.create_item("sku", 20, partitions=1)
     ref, asks = await _partition(bench), Asks(bench)
@@ -103,9 +104,7 @@ async def test_the_next_who_finds_nothing_is_told_of_at_once(bench: Bench) -> No
     for n in range(5):
         asks.heard.clear()
         waiting = asyncio.create_task(engine.deduct("sku", 1, order_id=f"o-{n}"))
-        began = asyncio.get_running_loop().time()
         await until(lambda: bool(asks.heard))
-        assert asyncio.get_running_loop().time() - began < 0.045
         await _lease(bench, ref, 1)
         assert (await waiting).outcome is Outcome.ACCEPTED
 
@@ -154,11 +153,13 @@ async def test_without_a_worker_the_wait_ends_in_no_lie(bench: Bench) -> None:
     assert isinstance((await many)[0], Overloaded)
     assert (await bench.shard.status(await _partition(bench))).taken == 0
     await bench.workers()  # it is back
-    assert (await engine.deduct("sku", 1, order_id="o-0")).outcome is Outcome.ACCEPTED
-    assert (await engine.deduct("sku", 1, order_id="o-1")).outcome is Outcome.SOLD_OUT
+    patient = await bench.engine()
+    assert (await patient.deduct("sku", 1, order_id="o-0")).outcome is Outcome.ACCEPTED
+    assert (await patient.deduct("sku", 1, order_id="o-1")).outcome is Outcome.SOLD_OUT
 
 
-async def test_sold_out_is_unsaid_when_units_come_back(bench: Bench) -> None:
+async def test_sold_out_is_unsaid_when_units_come_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hotsku.engine.standing._SOLD_OUT_TRUSTED_MS", 3_600_000)
     engine = await bench.engine()
     await engine.create_item("sku", 1, partitions=1)
     ref, asks = await _partition(bench), Asks(bench)

@@ -44,7 +44,7 @@ def line_states(http: httpx.Client, order_id: str, *skus: str, buyer_id: str = "
 
 def test_a_cart_is_held_and_confirmed_as_a_whole(http: httpx.Client) -> None:
     lines = ("sock", 1), ("shoe", 1), ("sock", 2)
-    first = cart(http, "c-1", *lines, buyer_id="u-1", ttl_s=60, metadata="gift")
+    first = cart(http, "c-1", *lines, buyer_id="u-1", ttl_s=600, metadata="gift")
     assert first.status_code == 201, first.text
     body = first.json()
     assert (body["outcome"], body["state"], body["replayed"]) == ("held", "held", False)
@@ -53,7 +53,7 @@ def test_a_cart_is_held_and_confirmed_as_a_whole(http: httpx.Client) -> None:
         {"sku": "sock", "quantity": 3, "outcome": "held"},
     ]
     assert body["expires_at"].endswith("Z")
-    again = cart(http, "c-1", *lines, buyer_id="u-1", ttl_s=60, metadata="gift")
+    again = cart(http, "c-1", *lines, buyer_id="u-1", ttl_s=600, metadata="gift")
     assert (again.status_code, again.json()) == (200, body | {"replayed": True})
     assert no(cart(http, "c-1", ("hat", 1), buyer_id="u-1"), 422)["field"] == "lines"
     assert line_states(http, "c-1", "shoe", "sock", buyer_id="u-1") == ["held", "held"]

@@ -73,5 +73,5 @@ async def test_closing_waits_for_those_who_listen_and_for_no_others(module_valke
         gone = Heard(stock, "gone")
         assert gone.listener is not None
         gone.listener.leave()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await stock.close()

@@ -37,7 +37,7 @@ def gateway(folder: Folder) -> Iterator[Gateway]:
 
 def orders_in_ledger(folder: Folder) -> dict[str, tuple[str, int, int]]:
     """State, quantity and refunded units of the orders that the ledger has, when everybody has gone."""
-    eventually(folder.ended, "the worker has brought everything to the ledger", 30)
+    eventually(folder.ended, "the worker has brought everything to the ledger")
     with closing(sqlite3.connect(folder.path / "ledger.db")) as ledger:
         rows = ledger.execute("SELECT order_id, state, quantity, refunded FROM deductions").fetchall()
     assert Counter(row[0] for row in rows).most_common(1)[0][1] == 1
@@ -66,7 +66,7 @@ def nothing_is_left(http: httpx.Client) -> bool:
 async def buy_the_rest(gateway: Gateway, http: httpx.Client, story: Story) -> None:
     """Buy until nothing is left, here or on its way back."""
     numbers = itertools.count()
-    async with Line(gateway.port) as line, asyncio.timeout(20):
+    async with Line(gateway.port) as line, asyncio.timeout(90):
         while True:
             order_id, status = f"rest-{next(numbers)}", 0
             while status != 201:
@@ -131,6 +131,6 @@ async def test_a_stop_under_load_loses_no_answer(gateway: Gateway, folder: Folde
             group.create_task(customers())
         await enough.wait()
         gateway.process.terminate()
-    assert await asyncio.to_thread(gateway.process.wait, 30) == 0
+    assert await asyncio.to_thread(gateway.process.wait, 90) == 0
     assert set(halves) <= {b""}
     assert orders_in_ledger(folder).keys() == answered

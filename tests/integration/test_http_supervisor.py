@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 def kept(note: Path, *, ready: bool, module: str = "tests.support.kept_process") -> Kept:
     told = json.dumps({"ready": ready, "note": str(note)}).encode()
-    return Kept(Job(note.name, module, told, patience_s=10.0), SystemClock())
+    return Kept(Job(note.name, module, told, patience_s=60.0), SystemClock())
 
 
 async def test_a_stop_while_others_start_ends_in_order_what_is_ready(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ class Command:
     def end(self, number: signal.Signals) -> int:
         """Send a signal; its exit status."""
         self.process.send_signal(number)
-        rest, _ = self.process.communicate(timeout=30)
+        rest, _ = self.process.communicate(timeout=90)
         assert rest == ""
         return self.process.returncode
 

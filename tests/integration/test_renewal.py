@@ -70,7 +70,7 @@ async def test_lost_sales_of_which_the_ledger_knows_stay_sold(stack: Stack, loss
     assert await _ask(stack, item, 1, *((f"p-{n}", "b-0", 1) for n in range(2))) == "AA"
     relay, applier = stack.new_relay(), stack.new_applier()
     loop = stack.run(relay, applier)
-    assert await relay.drain(10_000) == []
+    assert await relay.drain(60_000) == []
     await loop.stop()
     match loss:
         case "everything":
@@ -258,7 +258,7 @@ async def test_orders_come_back_with_their_whole_lives(stack: Stack) -> None:
     before = {name: await caller.record(item, name, "b") for name in (*names, "told")}
     relay, applier = stack.new_relay(), stack.new_applier()
     loop = stack.run(relay, applier)
-    assert await relay.drain(10_000) == []
+    assert await relay.drain(60_000) == []
     await loop.stop()
     await stack.client.flushall()
     await _recover(stack, item)
@@ -290,7 +290,7 @@ async def test_what_was_proven_to_be_complete_keeps_its_holds_as_they_are(stack:
     before = await caller.record(item, "a")
     relay, applier = stack.new_relay(), stack.new_applier()
     loop = stack.run(relay, applier)
-    assert await relay.drain(10_000) == []
+    assert await relay.drain(60_000) == []
     await loop.stop()
     await stack.ledger.fence_partition(PartitionRef(item.id, 0), 1, "another copy took over")
     renewal = Renewal(
@@ -338,7 +338,7 @@ async def test_limits_are_counted_as_before(stack: Stack, restores: bool) -> Non
     assert before == [4 if restores else 6]
     relay, applier = stack.new_relay(), stack.new_applier()
     loop = stack.run(relay, applier)
-    assert await relay.drain(10_000) == []
+    assert await relay.drain(60_000) == []
     await loop.stop()
     await stack.client.flushall()
     await _recover(stack, item)
@@ -352,7 +352,7 @@ async def test_what_ended_long_ago_does_not_come_back(stack: Stack, monkeypatch:
     assert await caller.step(item, "release", "a") == "A"
     relay, applier = stack.new_relay(), stack.new_applier()
     loop = stack.run(relay, applier)
-    assert await relay.drain(10_000) == []
+    assert await relay.drain(60_000) == []
     await loop.stop()
     await stack.client.flushall()
     monkeypatch.setattr("hotsku.domain.recovery.RETENTION_MS", 0)

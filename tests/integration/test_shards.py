@@ -176,7 +176,7 @@ async def test_what_was_acknowledged_without_a_copy_is_not_proven_by_its_promoti
             (replica,) = await cluster.replicas(master)
             cluster.kill(replica)
             known = shop.stack.shards.topology
-            await until(lambda: (owner := known.owner(slot)) is not None and not known.replicas(owner), 30)
+            await until(lambda: (owner := known.owner(slot)) is not None and not known.replicas(owner))
             orders = [f"o-{n}" for n in range(400) if home(f"o-{n}", "", 3) == 0][:50]
             for order in orders:
                 assert (await _until_known(stock, order)).outcome is Outcome.ACCEPTED
