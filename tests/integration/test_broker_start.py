@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import aio_pika
 import pytest
 from tests.support.brokers import BrokerServer, NatsServer, RabbitMqServer, free_port, missing, running_broker
 from tests.support.tls import TlsFiles, make_tls_files
-from tests.support.topics import NAMESPACE, take
+from tests.support.topics import NAMESPACE, send, take
 
 from hotsku.broker.opening import open_broker
 from hotsku.broker.topic import Topic
@@ -16,7 +17,7 @@ from hotsku.clock import SystemClock
 from hotsku.domain.events import PartitionRef
 from hotsku.errors import BackendUnavailable, HotSKUError, InvalidSettings
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 _TOPIC = Topic(NAMESPACE, "0123456789")
 
@@ -42,11 +43,19 @@ def rabbitmq(tls: TlsFiles) -> Iterator[tuple[BrokerServer, int]]:
         yield server, port
 
 
-async def _refusal(url: str, kind: type[HotSKUError]) -> str:
-    with pytest.raises(kind) as caught:
-        async with open_broker(url, _TOPIC, SystemClock()):
+async def _fault(url: str, topic: Topic) -> HotSKUError:
+    with pytest.raises(HotSKUError) as caught:
+        async with open_broker(url, topic, SystemClock()):
             raise AssertionError("it opened")
-    line = str(caught.value)
+    return caught.value
+
+
+async def _refusal(url: str, kind: type[HotSKUError], topic: Topic = _TOPIC) -> str:
+    caught = await _fault(url, topic)
+    while kind is not BackendUnavailable and isinstance(caught, BackendUnavailable):
+        caught = await _fault(url, topic)  # a machine that stood still left it no time to be refused
+    assert type(caught) is kind, caught
+    line = str(caught)
     assert line.startswith("broker_url: ")
     assert "\n" not in line
     assert "secret" not in line
@@ -60,10 +69,7 @@ async def test_nobody_is_there(scheme: str) -> None:
 
 
 async def test_another_server_of_the_list_answers(rabbitmq: tuple[BrokerServer, int]) -> None:
-    url = f"amqp://127.0.0.1:{free_port()},127.0.0.1:{rabbitmq[0].port}"
-    async with open_broker(url, _TOPIC, SystemClock()) as broker:
-        await broker.publish(PartitionRef(1, 0), b"1")
-        assert await take(broker, 1) == [b"1"]
+    await _works(f"amqp://127.0.0.1:{free_port()},127.0.0.1:{rabbitmq[0].port}")
 
 
 async def test_rabbitmq_refuses(rabbitmq: tuple[BrokerServer, int]) -> None:
@@ -77,9 +83,7 @@ async def test_rabbitmq_has_another_queue_of_that_name(rabbitmq: tuple[BrokerSer
     connection = await aio_pika.connect(rabbitmq[0].url)
     async with connection, connection.channel() as channel:
         await channel.declare_queue(topic.queue(3), durable=True)
-    with pytest.raises(InvalidSettings, match=r"^broker_url: .*PRECONDITION_FAILED"):
-        async with open_broker(rabbitmq[0].url, topic, SystemClock()):
-            raise AssertionError("it opened")
+    assert "PRECONDITION_FAILED" in await _refusal(rabbitmq[0].url, InvalidSettings, topic)
 
 
 async def test_rabbitmq_with_tls(rabbitmq: tuple[BrokerServer, int], tls: TlsFiles) -> None:
@@ -135,6 +139,10 @@ async def test_a_password_is_not_sent_to_a_nats_without_tls(locked_nats: BrokerS
 
 
 async def _works(url: str) -> None:
-    async with asyncio.timeout(90), open_broker(url, _TOPIC, SystemClock()) as broker:
-        await broker.publish(PartitionRef(1, 0), b"1")
+    async with asyncio.timeout(90), AsyncExitStack() as exits:
+        while True:
+            with suppress(BackendUnavailable):  # a machine that stood still left it no time
+                broker = await exits.enter_async_context(open_broker(url, _TOPIC, SystemClock()))
+                break
+        await send(broker, PartitionRef(1, 0), b"1")
         assert await take(broker, 1) == [b"1"]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 
 import aio_pika
@@ -28,6 +28,7 @@ from tests.support.brokers import BrokerServer, MockKafka, TansuServer
 from tests.support.cluster import LocalCluster
 from tests.support.servers import TestServer, run_blocking
 from tests.support.streams import open_streams
+from tests.support.workers import until
 
 NAMESPACE = "hs"
 KAFKA_TOPIC = f"{NAMESPACE}.events"
@@ -101,15 +102,30 @@ class RemotePlace(Place):
     def __init__(self, server: BrokerServer, ledger_id: str | None = None) -> None:
         super().__init__(ledger_id)
         self.server = server
+        self._there = True
 
     @property
     def url(self) -> str:
         return self.server.url
 
-    def open(self) -> AbstractAsyncContextManager[Broker]:
-        return open_remote(self.url, self.topic, self.clock, idempotent=not isinstance(self.server, TansuServer))
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Broker]:
+        async with AsyncExitStack() as exits:
+            yield await self._opened(exits)
+
+    async def _opened(self, exits: AsyncExitStack) -> Broker:
+        """Tries again where the server is there: a machine that stood still took all the time that a start may take."""
+        idempotent = not isinstance(self.server, TansuServer)
+        while True:
+            opening = open_remote(self.url, self.topic, self.clock, idempotent=idempotent)
+            try:
+                return await exits.enter_async_context(opening)
+            except BackendUnavailable:
+                if not self._there:
+                    raise
 
     def down(self) -> None:
+        self._there = False
         if isinstance(self.server, MockKafka):
             self.server.tell("down")
         else:
@@ -120,6 +136,7 @@ class RemotePlace(Place):
             self.server.tell("up")
         else:
             self.server.start()
+        self._there = True
 
     async def forget(self) -> None:
         if self.server.scheme == "amqp":
@@ -190,16 +207,22 @@ class Consumer:
 
 
 async def take(broker: Broker, count: int, *, ack: bool = True) -> list[bytes]:
-    """The next bodies, read by a consumer of its own that ends in good order."""
-    bodies: list[bytes] = []
+    """The next bodies, read by a consumer of its own that ends in good order: so many different ones, in the order in
+    which they came first. What a broker waits for in vain while a machine stands still comes twice."""
+    bodies: dict[bytes, None] = {}
     async with aclosing(broker.consume()) as deliveries, asyncio.timeout(_PATIENCE_S):
         async for delivery in deliveries:
-            bodies.append(delivery.body)
+            bodies[delivery.body] = None
             if ack:
                 await delivery.ack()
             if len(bodies) == count:
                 break
-    return bodies
+    return list(bodies)
+
+
+async def send(broker: Broker, ref: PartitionRef, body: bytes) -> None:
+    """Publish, and again where the broker did not take it in time: as the relay does."""
+    await until(lambda: published(broker, ref, body), _PATIENCE_S)
 
 
 async def published(broker: Broker, ref: PartitionRef, body: bytes) -> bool:
