@@ -20,7 +20,7 @@ from hotsku import Inventory, Order
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
     pytest.mark.skipif(bool(missing(NatsServer)), reason=missing(NatsServer)),
 ]
 

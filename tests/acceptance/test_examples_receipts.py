@@ -27,13 +27,13 @@ _NODE = shutil.which("node")
 
 def _with_python(token: str, keys: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-c", blocks(_PAGE, "python")[0], token]
-    return subprocess.run(command, input=keys, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, input=keys, capture_output=True, text=True, timeout=120)
 
 
 def _with_node(token: str, keys: str) -> "subprocess.CompletedProcess[str]":
     assert _NODE is not None
     command = [_NODE, str(EXAMPLES / "receipts" / "verify.js"), token]
-    return subprocess.run(command, input=keys, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, input=keys, capture_output=True, text=True, timeout=120)
 
 
 def _changed(token: str) -> Iterator[str]:
@@ -75,7 +75,7 @@ def test_node_refuses_what_nobody_signed() -> None:
     """
     command = [_NODE, "-e", script, str(EXAMPLES / "receipts" / "verify.js")]
     given = json.dumps({"keys": _ROTATED, "tokens": [*tokens, _SHOWN]})
-    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=120, check=True)
     assert json.loads(done.stdout) == [None] * len(tokens) + [_SAYS]
 
 

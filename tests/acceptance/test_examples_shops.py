@@ -65,7 +65,7 @@ def fastapi_shop(folder: Folder) -> Iterator[httpx.Client]:
     command = ["-m", "uvicorn", "--app-dir", "examples/fastapi_shop", "--port", str(port), "app:app"]
     with (
         running_example(command, environment) as example,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as http,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=90) as http,
     ):
         _answers(f"http://127.0.0.1:{port}/stock", example)
         yield http
@@ -118,7 +118,7 @@ def test_a_rush_of_buyers_of_whom_some_cancel(fastapi_shop: httpx.Client) -> Non
 def test_the_example_of_the_clients_page(gateway: Gateway) -> None:
     shown = page("docs/client.md")
     code = blocks(shown, "python")[0].replace("http://127.0.0.1:8000", gateway.url).replace("sneaker-42", "client-page")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == (blocks(shown, "text")[0], "")
 
 

@@ -172,7 +172,7 @@ async def test_two_thousand_buyers_hold_and_every_unit_is_accounted_for(tmp_path
             item = await other.item("sku")
             return (item.held, item.sold) == (held, sold)
 
-        await until(settled, 60)
+        await until(settled, 120)
         item = await stock.item("sku")
         assert item.total == TOTAL == item.pool + item.preallocated + item.held + item.sold
         await _check_orders(stock, other, sale)

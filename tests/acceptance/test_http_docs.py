@@ -50,5 +50,5 @@ def test_the_calls_of_the_page(gateway: Gateway) -> None:
     assert len(calls) >= 12
     for commands, shown in calls:
         script = "set -e\n" + commands.replace("\ncurl", "\necho\ncurl").replace(_SHOWN_AT, gateway.url)
-        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120, check=True)
         assert json.loads(done.stdout.splitlines()[-1]) == Shown(json.loads(shown)), commands

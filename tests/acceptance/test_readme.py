@@ -26,7 +26,7 @@ def folder() -> Iterator[Folder]:
 def _run(code: str, here: Path) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HOTSKU_")}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=here, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], cwd=here, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

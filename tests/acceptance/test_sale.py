@@ -176,9 +176,9 @@ async def _all_sold(bench: Bench, units: int) -> bool:
 
 
 async def test_the_end_of_a_sale_is_heard_soon(valkey: TestServer, tmp_path: Path) -> None:
-    """Measures; asserts only what would be a stall: rounds, not the relay's timer nor a whole backlog, end a wait."""
+    """Measures; asserts only what would be a stall: rounds, not the relay's timer, end a wait."""
     total = 3000
-    async with open_bench(valkey, tmp_path, relay_interval_ms=1000) as bench:
+    async with open_bench(valkey, tmp_path, relay_interval_ms=60_000) as bench:
         await bench.workers()
         engine = await bench.engine()
         await engine.create_item("sku", total, partitions=50)
@@ -199,7 +199,7 @@ async def test_the_end_of_a_sale_is_heard_soon(valkey: TestServer, tmp_path: Pat
 
         await asyncio.gather(*(caller() for _ in range(256)))
         print(f"sold out is heard {max(waits, default=0) * 1000:.0f} ms after the last sale")
-        assert max(waits, default=0) < 2
+        assert max(waits, default=0) < 30  # of the timer's 60 s
         await bench.settled("sku", total)
 
 

@@ -59,7 +59,7 @@ def test_many_threads_share_batches_and_sell_every_unit_once(settings: Settings,
 def _calls(server: TestServer, command: str) -> int:
     import redis
 
-    with redis.Redis(unix_socket_path=str(server.socket)) as client:
+    with redis.Redis(unix_socket_path=str(server.socket), socket_timeout=60) as client:
         return int(client.info("commandstats")[f"cmdstat_{command}"]["calls"])
 
 
@@ -146,7 +146,7 @@ def test_ctrl_c_ends_everything(settings: Settings, tmp_path: Path) -> None:
         while _sold(settings)[0] < 100:
             pass
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=90)
     finally:
         process.kill()
     assert process.returncode != 0
@@ -181,7 +181,7 @@ except KeyboardInterrupt:
 """
     environment = os.environ | {"HOTSKU_SHARD_URL": settings.shard_url, "HOTSKU_LEDGER_URL": settings.ledger_url}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=90, check=False
     )
     assert done.stdout == "interrupted True\n", done.stderr
     assert "pending" not in done.stderr

@@ -63,7 +63,7 @@ async def _play(cluster: LocalCluster, folder: Path, seed: int, durability: Dura
 
 
 async def _check(shop: ChaosShop, *, forgets: bool) -> None:
-    await shop.settled(30)
+    await shop.settled(BOUND_S)
     rows = await shop.rows(TOTAL)
     shop.buyers.check(rows, TOTAL, forgets=forgets)
     sold = sum(row.quantity for row in rows)
@@ -74,7 +74,7 @@ async def _check(shop: ChaosShop, *, forgets: bool) -> None:
     assert not shop.died, f"roles failed: {shop.died}"
 
 
-@pytest.mark.timeout(SECONDS + 4 * BOUND_S)
+@pytest.mark.timeout(SECONDS + 5 * BOUND_S)
 @pytest.mark.parametrize("durability", os.environ.get("HOTSKU_CHAOS_DURABILITY", "durable").split(","))
 @pytest.mark.parametrize("seed", _seeds())
 async def test_whatever_fails_every_unit_is_sold_once(tmp_path: Path, seed: int, durability: DurabilityMode) -> None:
