@@ -88,7 +88,9 @@ class DeployedCluster:
 def client(port: int, user: str | None, password: str | None) -> "Redis":
     """A client that does not try again."""
     once = Retry(NoBackoff(), 0)
-    return Redis(host=HOST, port=port, username=user, password=password, decode_responses=True, retry=once)
+    return Redis(
+        host=HOST, port=port, username=user, password=password, decode_responses=True, retry=once, socket_timeout=60
+    )
 
 
 @pytest.fixture(scope="module")

@@ -58,5 +58,5 @@ async def test_a_partition_that_is_fenced(valkey: TestServer, tmp_path: Path) ->
 
 
 async def _is_bare(server: TestServer) -> bool:
-    async with Redis(unix_socket_path=str(server.socket)) as client:
+    async with Redis(unix_socket_path=str(server.socket), socket_timeout=60) as client:
         return not await client.function_list() and not await client.keys("*")

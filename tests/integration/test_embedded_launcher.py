@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 def client(server: TestServer) -> "Redis":
-    return Redis(unix_socket_path=str(server.socket), decode_responses=True)
+    return Redis(unix_socket_path=str(server.socket), decode_responses=True, socket_timeout=60)
 
 
 def tail_file(server: TestServer) -> Path:
@@ -67,9 +67,9 @@ async def test_a_stale_socket_and_pid_file_do_not_matter(valkey: TestServer) -> 
     valkey.kill()
     assert valkey.socket.exists()
     valkey.spec.pidfile.write_text(str(os.getpid()))
-    assert await probe(valkey.socket) is None
+    assert await probe(valkey.socket, 60) is None
     valkey.start()
-    info = await probe(valkey.socket)
+    info = await probe(valkey.socket, 60)
     assert info is not None
     assert info.pid == valkey.pid
 
@@ -95,6 +95,7 @@ async def test_a_server_that_is_late_is_stopped(tmp_path: Path, monkeypatch: pyt
     late.write_text("#!/bin/sh\necho waiting\nexec sleep 60\n")
     late.chmod(0o700)
     spec = ServerSpec(binary=late, data=tmp_path, socket=tmp_path / "s", log=tmp_path / "log", pidfile=tmp_path / "pid")
+    spec.log.write_text("waiting\n")  # a slow machine may not come to it in time
     spawned: list[int] = []
     spawn = launcher._spawn
 

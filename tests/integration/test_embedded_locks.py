@@ -88,7 +88,7 @@ async def test_a_started_server_is_prepared_once_before_it_is_used(folder: Folde
     prepared: list[str] = []
 
     async def prepare(socket: Path) -> None:
-        info = await probe(socket)
+        info = await probe(socket, 60)
         assert info is not None
         prepared.append(info.run_id)
 
@@ -96,7 +96,7 @@ async def test_a_started_server_is_prepared_once_before_it_is_used(folder: Folde
         async with EmbeddedFolder(folder.path, on_server_started=prepare):
             pass
         assert len(prepared) == 1
-        info = await probe(first.socket)
+        info = await probe(first.socket, 60)
         assert info is not None
         os.kill(info.pid, signal.SIGKILL)
         while len(prepared) == 1:  # noqa: ASYNC110 - the guard works beside us
@@ -124,7 +124,7 @@ async def test_one_worker_at_a_time(folder: Folder) -> None:
     async with WorkerSeat(folder.path, linger_s=0) as seat:
         with pytest.raises(BackendUnavailable, match="another worker is at work in"):
             await WorkerSeat(folder.path, wait_s=0.05).__aenter__()
-        assert await probe(seat.socket)
+        assert await probe(seat.socket, 60)
         await seat.alone()
         await seat.stop_server()
         assert not folder.taken("server")
@@ -145,5 +145,5 @@ def test_a_user_killed_while_the_server_starts(folder: Folder) -> None:
     eventually(lambda: folder.taken("server"), "a starting server")
     starter.kill()
     answer = folder.user().answer()
-    with Redis(unix_socket_path=str(answer["socket"])) as redis:
+    with Redis(unix_socket_path=str(answer["socket"]), socket_timeout=60) as redis:
         assert redis.ping()

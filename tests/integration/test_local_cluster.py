@@ -29,7 +29,9 @@ LIBRARY = "#!lua name=t\nserver.register_function('f', function() return 1 end)"
 
 
 def client_of(cluster: LocalCluster) -> "RedisCluster":
-    return RedisCluster(startup_nodes=[ClusterNode(HOST, node.port) for node in cluster.nodes], decode_responses=True)
+    return RedisCluster(
+        startup_nodes=[ClusterNode(HOST, node.port) for node in cluster.nodes], decode_responses=True, socket_timeout=60
+    )
 
 
 async def filled(cluster: LocalCluster, prefix: str, slot: int, keys: int = 300) -> list[str]:
@@ -177,7 +179,9 @@ async def test_redis_7_with_tls_and_a_password_forms_fails_over_and_reshards(tmp
         port, ca = cluster.nodes[0].port, str(files.ca)
         async with cluster.nodes[0].client() as client:
             assert (await client.info("server"))["redis_version"].startswith("7.")
-        async with RedisCluster(host=HOST, port=port, password="secret", ssl=True, ssl_ca_certs=ca) as client:
+        async with RedisCluster(
+            host=HOST, port=port, password="secret", ssl=True, ssl_ca_certs=ca, socket_timeout=60
+        ) as client:
             await client.set("a", "1")
             source, target, *_ = await cluster.masters()
             await cluster.reshard_classic(5, 9, source, target)
@@ -185,10 +189,10 @@ async def test_redis_7_with_tls_and_a_password_forms_fails_over_and_reshards(tmp
             assert await cluster.owner(7) is new
             assert await client.get("a") == b"1"
         once = Retry(NoBackoff(), 0)
-        async with Redis(host=HOST, port=port, ssl=True, ssl_ca_certs=ca, retry=once) as stranger:
+        async with Redis(host=HOST, port=port, ssl=True, ssl_ca_certs=ca, retry=once, socket_timeout=60) as stranger:
             with pytest.raises(AuthenticationError):
                 await stranger.ping()
-        async with Redis(host=HOST, port=port, password="secret", retry=once) as plain:
+        async with Redis(host=HOST, port=port, password="secret", retry=once, socket_timeout=60) as plain:
             with pytest.raises((RedisError, OSError)):
                 await plain.ping()
 

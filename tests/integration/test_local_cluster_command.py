@@ -37,7 +37,7 @@ class Command:
 
     def client(self) -> "Redis":
         host, _, port = self.node["address"].partition(":")
-        return Redis(host=host, port=int(port), decode_responses=True)
+        return Redis(host=host, port=int(port), decode_responses=True, socket_timeout=60)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def sentinel(request: pytest.FixtureRequest) -> Iterator[LocalSentinel]:
 
 
 def client(server: TestServer) -> "Redis":
-    return Redis(unix_socket_path=str(server.socket), decode_responses=True)
+    return Redis(unix_socket_path=str(server.socket), decode_responses=True, socket_timeout=60)
 
 
 async def test_it_fails_over_with_its_data(sentinel: LocalSentinel) -> None:

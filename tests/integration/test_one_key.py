@@ -67,7 +67,7 @@ async def test_an_item_that_redis_has_lost_sells_nothing(shop: OneKey, valkey: T
     await shop.create("sneaker", 10)
     assert await shop.deduct("sneaker", 4, "o-1", "u-1") is Answer.ACCEPTED
     assert await shop.count("sneaker") == Count(sold=4, left=6)
-    with redis.Redis(unix_socket_path=str(valkey.socket)) as client:
+    with redis.Redis(unix_socket_path=str(valkey.socket), socket_timeout=60) as client:
         client.delete(*item_keys("shop_", "sneaker").all)
     with pytest.raises(BackendUnavailable, match="has lost the item"):
         await shop.deduct("sneaker", 1, "o-2", "u-2")

@@ -58,7 +58,7 @@ def configured(
 @contextmanager
 def connect(server: TestServer) -> Iterator["redis.Redis"]:
     """A client of the server, with the library loaded where it is absent."""
-    client = redis.Redis(unix_socket_path=str(server.socket))
+    client = redis.Redis(unix_socket_path=str(server.socket), socket_timeout=60)
     try:
         if not client.function_list(library=library.NAME):
             client.function_load(library.source())

@@ -39,7 +39,7 @@ def test_promotion_of_a_replica(kind: str) -> None:
         old = Partition.begun(client, stock=10)
         old.deduct(order("a"), order("b"))
         assert client.wait(1, 20_000) == 1
-        with redis.Redis(unix_socket_path=str(replica.socket)) as replica_client:
+        with redis.Redis(unix_socket_path=str(replica.socket), socket_timeout=60) as replica_client:
             new = Partition(replica_client, int(old.keys.meta.split(".")[1]))
             assert (new.status()["seq"], "armed_seq" in new.status()) == (2, False)
             with pytest.raises(redis.ReadOnlyError):

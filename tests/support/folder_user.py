@@ -22,7 +22,7 @@ def say(**facts: object) -> None:
 
 
 async def report(folder: EmbeddedFolder) -> None:
-    info = await probe(folder.socket)
+    info = await probe(folder.socket, 60)
     say(run_id=info and info.run_id, pid=info and info.pid, socket=str(folder.socket))
 
 

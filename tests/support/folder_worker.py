@@ -18,7 +18,7 @@ async def main(home: Path, durability: DurabilityMode, linger_s: float) -> None:
     async with WorkerSeat(home, durability=durability, linger_s=linger_s) as seat:
         (home / "worker.pid").write_text(str(os.getpid()), "ascii")
         await seat.alone()
-        with Redis(unix_socket_path=str(seat.socket)) as redis:
+        with Redis(unix_socket_path=str(seat.socket), socket_timeout=60) as redis:
             redis.incr("flushed")
         with (home / "flushed").open("a") as log:
             log.write("flushed\n")
