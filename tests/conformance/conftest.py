@@ -8,6 +8,13 @@ import pytest
 from tests.support.databases import KINDS, Database, new_database
 
 from hotsku.ledger import SqlLedger
+from hotsku.ledger import database as database_
+
+
+@pytest.fixture(autouse=True)
+def patient_databases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction is tried again however long the machine stood still meanwhile."""
+    monkeypatch.setattr(database_, "_PATIENCE_S", 120)
 
 
 @pytest.fixture(scope="session", params=KINDS)

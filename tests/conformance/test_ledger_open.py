@@ -80,7 +80,7 @@ async def test_a_closed_ledger_says_so(ledger: SqlLedger) -> None:
 
 async def test_with_two_lanes_a_lease_does_not_wait_for_a_message() -> None:
     threads, gate = Threads(1, write_lanes=2), Flag()
-    blocker = asyncio.ensure_future(threads.write(Urgency.APPLY, lambda: gate.wait(10)))
+    blocker = asyncio.ensure_future(threads.write(Urgency.APPLY, lambda: gate.wait(60)))
     assert await threads.write(Urgency.LEASE, lambda: "leased") == "leased"
     assert await threads.write(Urgency.CHANGE, lambda: "changed") == "changed"
     assert not blocker.done()
@@ -91,7 +91,7 @@ async def test_with_two_lanes_a_lease_does_not_wait_for_a_message() -> None:
 
 async def test_waiting_leases_go_before_waiting_messages() -> None:
     threads, gate, done = Threads(1), Flag(), list[str]()
-    blocker = asyncio.ensure_future(threads.write(Urgency.APPLY, lambda: gate.wait(10)))
+    blocker = asyncio.ensure_future(threads.write(Urgency.APPLY, lambda: gate.wait(60)))
     await asyncio.sleep(0)
     waiting = [
         asyncio.ensure_future(threads.write(urgency, lambda name=name: done.append(name)))  # type: ignore[misc]

@@ -33,7 +33,7 @@ def _start(target: Callable[..., None], *args: object) -> BaseProcess:
 
 def _finish(*processes: BaseProcess) -> list[int | None]:
     for process in processes:
-        process.join(60)
+        process.join(120)
     return [process.exitcode for process in processes]
 
 
