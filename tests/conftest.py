@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from hypothesis import settings
 
+from hotsku.engine.item_path import ItemPaths
+from hotsku.engine.timing import Timing
 from hotsku.shard.cluster_spec import ClusterSpec
 from tests.support.cluster import LocalCluster, running_cluster
 from tests.support.sentinel import LocalSentinel, running_sentinel
@@ -21,6 +23,14 @@ REDIS_7 = (*DEBUG, "--aof-load-truncated", "no")
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `hotsku.connect` opens in this process waits longer than a machine stands still now and then."""
+    defaults = ItemPaths.__init__.__kwdefaults__ or {}
+    monkeypatch.setattr(ItemPaths.__init__, "__kwdefaults__", {**defaults, "timing": Timing(patience_ms=60_000)})
+    monkeypatch.setattr("hotsku.shard.shards.CLIENT_TIMEOUT_S", 60.0)
 
 
 @pytest.fixture

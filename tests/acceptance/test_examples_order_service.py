@@ -20,6 +20,7 @@ from hotsku import Inventory, Order
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.usefixtures("patient"),
     pytest.mark.timeout(300),
     pytest.mark.skipif(bool(missing(NatsServer)), reason=missing(NatsServer)),
 ]
@@ -63,8 +64,8 @@ class Sale:
 
     async def until_the_service_has_all(self) -> None:
         """Its table says the same as the ledger, which has every order."""
-        await until(lambda: len(_rows(self.ledger, _DETAILS)) == self._orders, 30)
-        await until(lambda: _rows(self.table, _ORDERS) == _rows(self.ledger, _DETAILS), 30)
+        await until(lambda: len(_rows(self.ledger, _DETAILS)) == self._orders)
+        await until(lambda: _rows(self.table, _ORDERS) == _rows(self.ledger, _DETAILS))
 
     async def lead_lives(self, count: int) -> None:
         """Orders that are held, and what becomes of each, by turns."""
@@ -154,7 +155,7 @@ async def test_the_whole_life_of_orders(sale: Sale) -> None:
         await sale.lead_lives(60)
         states = "SELECT state, count(*) FROM deductions GROUP BY state"
         wanted = [("confirmed", 20), ("expired", 10), ("held", 10), ("refunded", 10), ("released", 10)]
-        await until(lambda: _rows(sale.ledger, states) == wanted, 30)
+        await until(lambda: _rows(sale.ledger, states) == wanted)
         await sale.until_the_service_has_all()
     await sale.jetstream.delete_consumer(await sale.stream(), "order-service")
     with running_example(_COMMAND, sale.environment):
@@ -164,7 +165,7 @@ async def test_the_whole_life_of_orders(sale: Sale) -> None:
 
 async def test_what_the_broker_has_dropped_comes_from_the_ledger(sale: Sale) -> None:
     await sale.sell(300)
-    await until(lambda: len(_rows(sale.ledger, _DETAILS)) == 300, 30)
+    await until(lambda: len(_rows(sale.ledger, _DETAILS)) == 300)
     await sale.jetstream.purge_stream(await sale.stream())
     await sale.sell(100)
     with running_example(_COMMAND, sale.environment) as service:

@@ -139,7 +139,7 @@ class Street:
             self.shop().recover(self.sku, _AT_ONCE)
             return self.stock.audit(self.sku).at_rest and self.stock.item(self.sku).held == 0
 
-        eventually(done, "nothing is held any more", 30)
+        eventually(done, "nothing is held any more")
 
     def check_agreement(self) -> None:
         """What is done here is confirmed there and paid for, and nothing else is."""
@@ -202,6 +202,7 @@ def test_a_crash_anywhere(stock: BlockingClient, database: Engine, at: int) -> N
     assert street.rows().get(swept[1]) == ("done" if paid else "cancelled" if inserted else None)
 
 
+@pytest.mark.usefixtures("patient")
 def test_the_same_with_the_engine_in_the_shops_process(database: Engine) -> None:
     with embedded_folder(".hotsku") as folder:
         urls = {"shard_url": f"embedded:{folder.path}", "ledger_url": f"sqlite:///{folder.path}/ledger.db"}

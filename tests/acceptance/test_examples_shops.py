@@ -46,7 +46,7 @@ def _answers(url: str, example: Example) -> None:
         except httpx.TransportError:
             return False
 
-    eventually(true, "it serves", 30)
+    eventually(true, "it serves")
 
 
 # --- FastAPI ---
@@ -130,7 +130,10 @@ def test_django_sells_over_the_gateway(gateway: Gateway, stock: BlockingClient) 
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = ["examples/django_view/shop.py", "runserver", "--noreload", str(port)]
-    with running_example(command, {"GATEWAY": gateway.url}) as example, httpx.Client(trust_env=False) as http:
+    with (
+        running_example(command, {"GATEWAY": gateway.url}) as example,
+        httpx.Client(trust_env=False, timeout=60) as http,
+    ):
         example.wait_for("Quit the server")
 
         def buy(order_id: str, sku: str = "django") -> tuple[int, dict[str, object]]:

@@ -14,7 +14,7 @@ from tests.support.workers import until
 import hotsku
 from hotsku import Deduction, Inventory, OrderState, Outcome, Settings
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("patient")]
 
 BUYERS = 2000
 TOTAL = 1600
@@ -188,7 +188,7 @@ async def test_two_thousand_buyers_hold_and_every_unit_is_accounted_for(tmp_path
             report = await other.audit()
             return report.ok and report.at_rest
 
-        await until(green, 30)
+        await until(green)
         item = await other.item("sku")
         assert (item.sold, item.held, item.actual, item.available) == (TOTAL - held, held, 0, 0)
 

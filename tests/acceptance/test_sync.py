@@ -19,6 +19,8 @@ import hotsku
 import hotsku.sync
 from hotsku import OrderState, Outcome, Settings
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 _THREADS = 32
 
 

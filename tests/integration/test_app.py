@@ -33,6 +33,7 @@ async def test_a_wait_that_fails_is_not_one_that_came_to_its_end(waits: tuple[ob
         await _first_of(*coroutines)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_migrate_replaces_another_version_of_the_library_in_a_folder_in_use(tmp_path: Path) -> None:
     settings = Settings(shard_url=f"embedded:{tmp_path}/s", ledger_url=f"sqlite:///{tmp_path}/s/ledger.db")
     async with hotsku.connect(settings, workers=True) as stock:

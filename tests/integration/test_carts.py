@@ -30,7 +30,7 @@ from hotsku.stocking import open_item
 from hotsku.workers.auditor import Auditor
 from hotsku.workers.reaper import Reaper
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("patient")]
 
 SKUS = ("ball", "cap", "shoe")
 LINES = [CartLine(sku, 2) for sku in SKUS]

@@ -24,7 +24,7 @@ from hotsku.shard.cluster_spec import free_range
 from hotsku.shard.cluster_view import call
 from hotsku.shard.launcher import find_binary
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("patient")]
 
 _FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "valkey"
 _PASSWORDS = {name: f"the-{name}-pass" for name in ("data", "admin", "operator", "replica")}

@@ -10,7 +10,7 @@ import hotsku
 from hotsku.doctor import Finding, examine
 from hotsku.settings import Settings
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("patient")]
 
 
 def _settings(server: TestServer, folder: Path, **more: object) -> Settings:

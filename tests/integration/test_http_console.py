@@ -92,5 +92,5 @@ def test_it_shows_a_sale_as_it_goes(gateway: Gateway, http: httpx.Client, browse
     units = [part[f"left_{name}"] for part in parts for name in "ab"]
     assert sum(units) == 650 - http.get("/v1/items/sneaker").json()["pool"]
     eventually(lambda: bucket_units(browser) == units, "it shows each bucket")
-    eventually(lambda: browser.text("#audit").startswith("audit: holds"), "the audit is green", 30)
+    eventually(lambda: browser.text("#audit").startswith("audit: holds"), "the audit is green")
     assert browser.complaints() == []  # the policy refused nothing

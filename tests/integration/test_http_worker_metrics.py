@@ -16,7 +16,7 @@ from tests.support.servers import TestServer
 import hotsku
 from hotsku.settings import Settings
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("patient")]
 
 
 def free_port() -> int:
@@ -41,7 +41,7 @@ def worker(server: TestServer, folder: Path, *arguments: str) -> Iterator[httpx.
     command = ("worker", "--metrics-port", str(port), *arguments)
     with Shell(folder).begin(*command, environment=environment(server, folder)) as process:
         wait_for_words(process, "working as")
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as http:
             eventually(lambda: listens(http), "it serves its metrics")
             yield http
         process.send_signal(signal.SIGTERM)

@@ -18,7 +18,7 @@ from hotsku import Deduction, InvalidRequest, InvalidSettings, OrderState, Outco
 from hotsku.receipt_keys import receipt_keys
 from hotsku.receipts import Receipt, Signer, read_keys, verify
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("patient")]
 
 KEYS = {"k1": b"secret"}
 MINUTE = timedelta(minutes=1)

@@ -28,7 +28,7 @@ from hotsku.workers.auditor import Auditor
 from hotsku.workers.recoverer import Recoverer
 from hotsku.workers.renewal import Renewal
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("patient")]
 
 
 @pytest.fixture
