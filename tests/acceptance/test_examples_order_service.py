@@ -21,7 +21,6 @@ from hotsku import Inventory, Order
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.usefixtures("patient"),
-    pytest.mark.timeout(300),
     pytest.mark.skipif(bool(missing(NatsServer)), reason=missing(NatsServer)),
 ]
 

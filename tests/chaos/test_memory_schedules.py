@@ -103,7 +103,7 @@ class Losses:
         ]
 
 
-@pytest.mark.timeout(SECONDS + 120)
+@pytest.mark.timeout(SECONDS + 300)
 @pytest.mark.parametrize("seed", _seeds())
 async def test_what_the_ledger_knows_is_on_the_shard_again(valkey: TestServer, tmp_path: Path, seed: int) -> None:
     print(f"seed {seed}")

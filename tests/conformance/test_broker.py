@@ -32,7 +32,7 @@ from hotsku.domain.events import PartitionRef
 from hotsku.errors import BackendUnavailable
 from hotsku.ports import Broker
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.anyio
 
 REF = PartitionRef(1, 0)
 

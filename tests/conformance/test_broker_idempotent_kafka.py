@@ -13,7 +13,7 @@ from hotsku.domain.events import PartitionRef
 from hotsku.errors import BackendUnavailable
 from hotsku.ports import Broker
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.anyio
 
 _PATIENCE_S = 60.0
 

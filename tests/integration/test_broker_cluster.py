@@ -13,7 +13,7 @@ from hotsku.domain.events import PartitionRef
 from hotsku.domain.placement import POINTS, point_of, slot_of_point
 from hotsku.errors import BackendUnavailable
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.anyio
 
 REFS = [PartitionRef(1, partition) for partition in range(POINTS)]
 _PATIENCE_S = 60.0

@@ -18,7 +18,7 @@ from hotsku.ports import Broker
 from hotsku.workers.applier import Applier
 from hotsku.workers.relay import Relay
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.anyio
 
 _SERVERS: dict[str, type[BrokerServer]] = {"rabbitmq": RabbitMqServer, "nats": NatsServer, "kafka": TansuServer}
 _PATIENCE_S = 90.0

@@ -17,7 +17,7 @@ from hotsku.clock import SystemClock
 from hotsku.domain.events import PartitionRef
 from hotsku.errors import BackendUnavailable, HotSKUError, InvalidSettings
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.anyio
 
 _TOPIC = Topic(NAMESPACE, "0123456789")
 

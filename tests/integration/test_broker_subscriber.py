@@ -14,7 +14,7 @@ from tests.support.topics import NAMESPACE, RemotePlace, send, take
 from hotsku.broker.topic import Topic
 from hotsku.domain.events import PartitionRef
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager

@@ -37,12 +37,12 @@ def test_every_answer_is_documented(gateway: Gateway, tmp_path: Path) -> None:
         [
             *(schemathesis, "run", f"{gateway.url}/openapi.json", "--no-color", "--warnings", "off"),
             *("--header", "X-API-Key: a-key", "--checks", "all", "--exclude-checks", _NOT_CHECKED),
-            *("--max-examples", "10", "--generation-deterministic"),
+            *("--max-examples", "10", "--generation-deterministic", "--request-timeout", "60"),
         ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=160,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
