@@ -7,10 +7,15 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from hypothesis import settings
+from msgspec.structs import replace
 
-from hotsku.engine.item_path import ItemPaths
+from hotsku import app
+from hotsku.engine.inventory import Inventory
 from hotsku.engine.timing import Timing
+from hotsku.receipts import Signer
 from hotsku.shard.cluster_spec import ClusterSpec
+from hotsku.shard.shard import WireShard
+from hotsku.stack import Stack
 from tests.support.cluster import LocalCluster, running_cluster
 from tests.support.sentinel import LocalSentinel, running_sentinel
 from tests.support.servers import TestServer, redis_binary, running_server
@@ -28,8 +33,12 @@ def anyio_backend() -> str:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `hotsku.connect` opens in this process waits longer than a machine stands still now and then."""
-    defaults = ItemPaths.__init__.__kwdefaults__ or {}
-    monkeypatch.setattr(ItemPaths.__init__, "__kwdefaults__", {**defaults, "timing": Timing(patience_ms=60_000)})
+    made = app._inventory
+
+    def inventory(stack: Stack, shard: WireShard, signer: Signer | None, timing: Timing) -> Inventory:
+        return made(stack, shard, signer, replace(timing, patience_ms=60_000))
+
+    monkeypatch.setattr(app, "_inventory", inventory)
     monkeypatch.setattr("hotsku.shard.shards.CLIENT_TIMEOUT_S", 60.0)
 
 
