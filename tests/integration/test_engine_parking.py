@@ -1,6 +1,7 @@
 """Orders that wait for stock: who is first, what they ask for, and how their waiting ends."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -91,6 +92,16 @@ async def test_units_that_come_without_a_word_are_found_soon(bench: Bench) -> No
     waiting = asyncio.create_task(engine.deduct("sku", 1, order_id="o"))
     await Asks(bench).next()
     await _lease(bench, await _partition(bench), 1, tell=False)
+    assert (await waiting).outcome is Outcome.ACCEPTED
+
+
+async def test_a_machine_that_stands_still_uses_up_nobodys_patience(bench: Bench) -> None:
+    engine = await bench.engine(timing=Timing(patience_ms=2_500, deadline_ms=1_000, retry_ms=1_000))
+    await engine.create_item("sku", 1, partitions=1)
+    waiting = asyncio.create_task(engine.deduct("sku", 1, order_id="o"))
+    await Asks(bench).next()
+    await _lease(bench, await _partition(bench), 1, tell=False)
+    time.sleep(3)  # noqa: ASYNC251 - nothing else may go on
     assert (await waiting).outcome is Outcome.ACCEPTED
 
 

@@ -47,9 +47,8 @@ class Path(BatchPath[OrderBatch, BatchReply, Request]):
         calls = Calls(self._call, ShardClock(clock, 0), Timing())
         super().__init__(incarnation=incarnation, calls_of=lambda _: calls, clock=clock, timing=Timing())
 
-    @property
-    def open(self) -> bool:
-        return not self._idle or self._waits()
+    def _whoever_waits(self) -> tuple[list[Request], ...]:
+        return self._batch, self.fresh
 
     @property
     def waiting(self) -> int:

@@ -6,7 +6,7 @@ wake ──► wants a call ──► departs ──► hears ──► decided
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from hotsku.domain.events import PartitionRef
@@ -53,10 +53,20 @@ class BatchPath(ABC, Generic[W, R, Q]):
 
     # --- of each kind ---
 
-    @property
     @abstractmethod
+    def _whoever_waits(self) -> tuple[Iterable[Q], ...]:
+        """All requests that are not answered, wherever they are."""
+
+    @property
     def open(self) -> bool:
         """Whether anybody waits for an answer."""
+        return any(not request.abandoned for requests in self._whoever_waits() for request in requests)
+
+    def stood_still(self, for_ms: float) -> None:
+        """The process did nothing for so long. It uses up nobody's patience: those who wait can still be served."""
+        for requests in self._whoever_waits():
+            for request in requests:
+                request.since_ms += for_ms
 
     @property
     @abstractmethod

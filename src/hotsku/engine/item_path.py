@@ -13,7 +13,7 @@ from hotsku.domain.order import OrderRecord
 from hotsku.engine.answers import record_of
 from hotsku.engine.batch_sizes import BatchSizes
 from hotsku.engine.incarnation import KnownIncarnation
-from hotsku.engine.needs import NeedsBoard
+from hotsku.engine.needs import ASK_INTERVAL_MS, NeedsBoard
 from hotsku.engine.partition import PartitionPath
 from hotsku.engine.scheduler import Scheduler
 from hotsku.engine.servers import Servers
@@ -24,6 +24,9 @@ from hotsku.errors import BackendUnavailable, UnknownItem
 from hotsku.ports import Clock, Ledger, News, PartitionRow, Shard
 from hotsku.receipts import Signer
 from hotsku.stocking import latest, open_item, reachable
+
+# A tick that comes so late: the process, or its machine, did nothing meanwhile.
+_STOOD_STILL_MS = 1_000
 
 
 class ItemPath(Struct, frozen=True):
@@ -102,9 +105,13 @@ class ItemPaths:
 
     def tick(self) -> None:
         """Look at everything that waits; call it every `ASK_INTERVAL_MS`."""
-        self.now_ms = self._clock.monotonic_ms()
+        now_ms = self._clock.monotonic_ms()
+        late_ms, self.now_ms = now_ms - self.now_ms - ASK_INTERVAL_MS, now_ms
         for path in self._by_id.values():
             for partition, steps in zip(path.partitions, path.steps, strict=True):
+                if late_ms > _STOOD_STILL_MS:
+                    partition.stood_still(late_ms)
+                    steps.stood_still(late_ms)
                 partition.tick()
                 steps.tick()
 

@@ -7,6 +7,8 @@
 One batch is under way at a time (see `batch_path`), and what arrives meanwhile makes the next one.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
 from hotsku.domain.deduction import Outcome, Proof
@@ -132,10 +134,8 @@ class PartitionPath(BatchPath[OrderBatch, BatchReply, Request]):
 
     # --- the way of a batch ---
 
-    @property
-    def open(self) -> bool:
-        waiting = (self._batch, self._arrived, self._fresh, self._parking.waiting)
-        return any(not request.abandoned for requests in waiting for request in requests)
+    def _whoever_waits(self) -> tuple[Iterable[Request], ...]:
+        return self._batch, self._arrived, self._fresh, self._parking.waiting
 
     @property
     def waiting(self) -> int:

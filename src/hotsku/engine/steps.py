@@ -9,7 +9,7 @@ number of times: it compares and sets the order's record. So a call that was los
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 
@@ -90,8 +90,10 @@ class StepPath(BatchPath[StepBatch, StepReply, StepRequest]):
 
     @property
     def open(self) -> bool:
-        waiting = (self._batch, self._fresh, self._early, self._missing)
-        return self._asking is not None or any(not request.abandoned for requests in waiting for request in requests)
+        return self._asking is not None or super().open
+
+    def _whoever_waits(self) -> tuple[Iterable[StepRequest], ...]:
+        return self._batch, self._fresh, self._early, self._missing
 
     @property
     def waiting(self) -> int:

@@ -8,7 +8,7 @@ class Timing(Struct, frozen=True, kw_only=True):
 
     Attributes:
         patience_ms: how long an order waits, for stock or for the shard, before its caller is told that it could not
-            be served.
+            be served. Time in which the engine's process stands still does not count.
         deadline_ms: a batch that reaches the shard later than this does nothing. It must be well below the patience,
             so that an order whose connection broke has a final answer in time.
         margin_ms: how far the shard's clock may go back.
