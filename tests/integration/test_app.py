@@ -57,4 +57,5 @@ async def test_a_client_waits_for_a_reply_as_long_as_a_call_does(
     """Whoever lets calls take longer has slow servers: they are not done sooner with what is no call."""
     async with open_shards(Settings(shard_url=module_valkey.url, shard_timeout_ms=shard_timeout_ms)) as shards:
         assert isinstance(shards.client, redis.asyncio.Redis)
-        assert shards.client.connection_pool.connection_kwargs["socket_timeout"] == waits_s
+        options = shards.client.connection_pool.connection_kwargs
+        assert (options["socket_timeout"], options["socket_connect_timeout"]) == (waits_s, waits_s)

@@ -83,7 +83,9 @@ class Address(Struct, frozen=True):
         """
         where = {"unix_socket_path": self.path} if self.path is not None else {"host": self.host, "port": self.port}
         timeouts = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
-        return redis.asyncio.Redis(**where, **timeouts, **self.client_options())  # type: ignore[arg-type]  # of many types
+        client = redis.asyncio.Redis(**where, **timeouts, **self.client_options())  # type: ignore[arg-type]  # of many types
+        client.connection_pool.connection_kwargs["socket_connect_timeout"] = timeout_s  # Redis does so for TCP alone
+        return client
 
     def client_options(self) -> "dict[str, object]":
         """What redis-py's clients are told but for where the server is."""

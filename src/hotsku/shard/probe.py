@@ -23,9 +23,10 @@ class ServerInfo(Struct, frozen=True):
 
 
 def admin_client(socket: Path, login: Login | None = None) -> "Redis":
-    """A client for a few administrative commands; it never retries, and answers are text."""
+    """A client for a few administrative commands; it never retries, it waits as long as it
+    is let, and answers are text."""
     username, password = login or (None, None)
-    return Redis(
+    client = Redis(
         unix_socket_path=str(socket),
         username=username,
         password=password,
@@ -34,6 +35,8 @@ def admin_client(socket: Path, login: Login | None = None) -> "Redis":
         socket_timeout=None,
         retry=Retry(NoBackoff(), 0),
     )
+    client.connection_pool.connection_kwargs["socket_connect_timeout"] = None  # Redis hands it on for TCP alone
+    return client
 
 
 async def probe(socket: Path, timeout_s: float = 1.0, *, login: Login | None = None) -> ServerInfo | None:
