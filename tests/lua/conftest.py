@@ -46,6 +46,13 @@ def timed_client(request: pytest.FixtureRequest) -> Iterator["redis.Redis"]:
 
 
 @pytest.fixture
+def still(timed_client: "redis.Redis") -> Callable[..., Partition]:
+    """Makes partitions on a server whose time stands still: the clock that a test gives its partition is the time."""
+    timed.set_time(timed_client, 1_700_000_000_000)
+    return lambda **options: Partition.begun(timed_client, **options)
+
+
+@pytest.fixture
 def partition(shared: Callable[..., Partition]) -> Partition:
     """A partition of 100 units (lease 1 in one bucket), without limit, on the shared server."""
     return shared(stock=100)

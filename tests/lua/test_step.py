@@ -160,7 +160,8 @@ def test_a_step_after_the_end_of_a_hold_expires_it(shared: Make, verb: str) -> N
     invariants.check(partition)
 
 
-def test_a_hold_in_payment_expires_as_well(partition: Partition) -> None:
+def test_a_hold_in_payment_expires_as_well(still: Make) -> None:
+    partition = still(stock=100)
     partition.deduct(hold("a", ttl_ms=3_000))
     assert partition.step(step("begin_payment", "a", 3_000)).codes == "A"
     partition.tamper(clock=partition.status()["clock"] + 3_000)
