@@ -11,8 +11,10 @@ import hotsku
 
 @pytest.fixture(scope="module")
 def shell() -> Iterator[Shell]:
-    """One folder for the tests of this module; at its end the server and the worker must be gone."""
-    with embedded_folder(".hotsku") as folder:
+    """One folder for the tests of this module; at its end the server and the worker must be gone.
+
+    It is kept: on a slow machine every command would start them anew, and find the item's memory not proven yet."""
+    with embedded_folder(".hotsku") as folder, folder.kept():
         shell = Shell(folder.path.parent)
         assert shell.run("item", "create", "sneaker", "--total", "10", "--partitions", "2").status == 0
         assert shell.run("item", "create", "limited", "--total", "10", "--limit-per-buyer", "1").status == 0

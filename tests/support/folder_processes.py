@@ -87,6 +87,14 @@ class Folder:
             return True
         return False
 
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Somebody uses it, and starts nothing: worker and server of others do not end meanwhile."""
+        self.path.mkdir(exist_ok=True)
+        with (self.path / "users.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            yield
+
     @property
     def worker_pid(self) -> int:
         """The worker, once it has taken its seat."""
