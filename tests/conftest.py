@@ -40,6 +40,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(app, "_inventory", inventory)
     monkeypatch.setattr("hotsku.shard.shards.CLIENT_TIMEOUT_S", 60.0)
+    monkeypatch.setattr("hotsku.shard.cluster._CONNECT_TIMEOUT_S", 60.0)
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from hotsku.cli.main import run
 from hotsku.clock import SystemClock
 from hotsku.strategies.base import Answer
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 def _bench(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
     line = ["bench", *arguments, "--quick", "--rounds", "1", "--seconds", "0.05", "--json"]

@@ -12,6 +12,7 @@ from tests.support.workers import until
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.placement import POINTS, point_of, slot_of_point
 from hotsku.errors import BackendUnavailable
+from hotsku.shard.cluster_spec import ClusterSpec
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +22,8 @@ _PATIENCE_S = 60.0
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[LocalCluster]:
-    with running_cluster() as running:
+    # Longer than a machine stands still now and then: no node is to be given up that the test has not ended.
+    with running_cluster(ClusterSpec(node_timeout_ms=10_000)) as running:
         yield running
 
 
