@@ -9,7 +9,7 @@ from hotsku.shard.cluster_node import HOST, ClusterNode
 from hotsku.shard.cluster_view import call, clients, until
 from hotsku.shard.probe import Login
 
-_TIMEOUT_MS = 10_000
+_TIMEOUT_MS = 60_000
 _PATIENCE_S = 90.0
 _KEYS_A_CALL = 100
 
@@ -28,12 +28,22 @@ async def classic(
     """
     async with clients(list(ids)) as opened:
         for slot in slots:
-            await call(opened[target], "CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
-            await call(opened[source], "CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
+            await _set(opened[target], slot, "IMPORTING", ids[source])
+            await _set(opened[source], slot, "MIGRATING", ids[target])
             await _move_keys(opened[source], slot, target.port, login)
             # The target first: if we died in between, it would have to tell the others.
             for node in sorted(ids, key=lambda node: (node is not target, node is not source)):
-                await call(opened[node], "CLUSTER SETSLOT", slot, "NODE", ids[target])
+                await _set(opened[node], slot, "NODE", ids[target])
+
+
+async def _set(node: "Redis", slot: int, word: str, whose: str) -> None:
+    """Again where the node's replicas were not heard in time, as after a while in which all stood still."""
+
+    async def lacking() -> str:
+        await call(node, "CLUSTER SETSLOT", slot, word, whose)
+        return ""
+
+    await until(lacking, _PATIENCE_S)
 
 
 async def _move_keys(source: "Redis", slot: int, port: int, login: Login | None) -> None:
