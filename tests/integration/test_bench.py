@@ -20,8 +20,9 @@ pytestmark = pytest.mark.usefixtures("patient")
 
 def _bench(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
     line = ["bench", *arguments, "--quick", "--rounds", "1", "--seconds", "0.05", "--json"]
-    assert run(line) == 0
-    answer: dict[str, object] = json.loads(capsys.readouterr().out)
+    status, said = run(line), capsys.readouterr()
+    assert status == 0, said.err
+    answer: dict[str, object] = json.loads(said.out)
     return answer
 
 
