@@ -28,9 +28,7 @@ async def shop(valkey: TestServer, tmp_path: Path) -> AsyncIterator[OneKey]:
 
 
 def _open(valkey: TestServer, folder: Path) -> OneKey:
-    strategy = make_strategy(
-        "one_key", f"sqlite:///{folder}/shop.db", redis_url=f"{valkey.url}?socket_timeout=60&socket_connect_timeout=60"
-    )
+    strategy = make_strategy("one_key", f"sqlite:///{folder}/shop.db", redis_url=valkey.url)
     assert isinstance(strategy, OneKey)
     return strategy
 

@@ -24,9 +24,7 @@ from hotsku.strategies.partitions import Partitions
 URLS = {
     "postgresql": os.environ.get("HOTSKU_TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/test"),
     "mariadb": os.environ.get("HOTSKU_TEST_MARIADB_URL", "mariadb://root@127.0.0.1:3306/test"),
-    "redis": os.environ.get(
-        "HOTSKU_TEST_REDIS_URL", "redis://127.0.0.1:6379?socket_timeout=60&socket_connect_timeout=60"
-    ),
+    "redis": os.environ.get("HOTSKU_TEST_REDIS_URL", "redis://127.0.0.1:6379"),
 }
 DATABASES = ("sqlite", "postgresql", "mariadb")
 PAIRS = [

@@ -17,6 +17,8 @@ from hotsku.strategies.one_key.strategy import OneKey
 
 DEFAULT_PREFIX = "shop_"
 _REDIS_CONNECTIONS = 64
+# What is given up ends a whole benchmark, and is not sent again: a machine may stand still for some seconds.
+_REDIS_TIMEOUT_S = 60.0
 
 LOCKS: dict[str, type[SqlStrategy]] = {
     "pessimistic": Pessimistic,
@@ -56,6 +58,11 @@ def make_strategy(
 def _client(url: str) -> redis.asyncio.Redis:
     # Callers beyond the pool wait for a connection; a call is never sent twice by the client.
     pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url, max_connections=_REDIS_CONNECTIONS, timeout=None, retry=Retry(NoBackoff(), 0)
+        url,
+        max_connections=_REDIS_CONNECTIONS,
+        timeout=None,
+        socket_timeout=_REDIS_TIMEOUT_S,
+        socket_connect_timeout=_REDIS_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
     )
     return redis.asyncio.Redis.from_pool(pool)
