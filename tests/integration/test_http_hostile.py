@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import socket
-import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -267,6 +266,42 @@ def test_what_is_not_http(raw: Raw, data: bytes) -> None:
     assert raw.ended()
 
 
+@pytest.mark.parametrize("target", [b"/v1/items/a/deductions", b"/v1/items/a/deductions:batch", b"/v1/items"])
+def test_a_body_that_is_not_chunked_as_it_says(raw: Raw, http: httpx.Client, target: bytes) -> None:
+    raw.send(b"POST %b HTTP/1.1\r\nhost: t\r\n" % target + _CHUNKED + b"1\r\n{\r\n")
+    assert sells(http, "meanwhile")
+    raw.send(b"zz\r\n")
+    answer = raw.answer()
+    assert (answer.status, answer.headers["connection"]) == (400, "close")
+    assert raw.ended()
+
+
+def test_who_sends_nothing_more_is_answered(gateway: Gateway) -> None:
+    cart = post("/v1/carts", '{"order_id":"no-more-2","lines":[{"sku":"a"}]}')
+    healthy = b"GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n"
+    for request, status in (
+        (order("a", '{"order_id":"no-more-1"}'), 201),
+        (order("a", '{"order_id":"no-more-1"}'), 200),
+        (cart, 201),
+        (healthy, 200),
+    ):
+        for before in (b"", healthy):
+            with gateway.connect() as raw:
+                raw.send(before + request)
+                raw.socket.shutdown(socket.SHUT_WR)
+                if before:
+                    assert raw.answer().status == 200
+                assert raw.answer().status in (status, 200)
+                assert raw.ended()
+
+
+@pytest.mark.parametrize("size", [0, 5, -20, -1])
+def test_half_a_request_and_nothing_more(raw: Raw, size: int) -> None:
+    raw.send(order("a", '{"order_id":"half-of-it"}')[:size])
+    raw.socket.shutdown(socket.SHUT_WR)
+    assert raw.ended()
+
+
 _HOST = b"host: test\r\n"
 
 
@@ -308,10 +343,9 @@ def test_clients_that_vanish(gateway: Gateway, http: httpx.Client) -> None:
     """With a reset, in the middle of everything."""
     request = order("a", '{"order_id":"vanished"}')
     for size in (1, 30, len(request) - 1, len(request), len(request)):
-        connection = socket.create_connection(("127.0.0.1", gateway.port))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.send(request[:size])
-        connection.close()
+        with gateway.connect() as raw:
+            raw.send(request[:size])
+            raw.reset()
     assert sells(http, "meanwhile")
 
 

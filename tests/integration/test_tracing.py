@@ -210,7 +210,12 @@ def test_probes_and_scrapes_are_no_spans(ask: Asker, http: httpx.Client, collect
     ("path", "sent"), [("deductions", None), ("%64eductions", -1)], ids=["fast lane", "usual way, half a body"]
 )
 def test_a_client_that_went_away(
-    gateway: Gateway, collector: Collector, module_valkey: TestServer, path: str, sent: int | None
+    gateway: Gateway,
+    http: httpx.Client,
+    collector: Collector,
+    module_valkey: TestServer,
+    path: str,
+    sent: int | None,
 ) -> None:
     trace_id = f"{next(_numbers):032x}"
     request = order("a", '{"order_id":"left"}', f"traceparent: 00-{trace_id}-{_CALLER}-01")
@@ -218,6 +223,8 @@ def test_a_client_that_went_away(
     try:
         with gateway.connect() as raw:
             raw.send(request.replace(b"deductions", path.encode())[:sent])
+            assert http.get("/healthz").status_code == 200  # the server has read it
+            raw.reset()
         (span,) = collector.wait(lambda told: told.trace_id == trace_id)
     finally:
         module_valkey.resume()

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -99,6 +100,11 @@ class Raw:
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
+
+    def reset(self) -> None:
+        """Go, and say that nothing is taken any more: who only closes might still be waiting for an answer."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
 
     def answer(self) -> RawAnswer:
         """The next whole answer; an `EOFError` where the server ends the connection before it."""

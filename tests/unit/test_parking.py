@@ -7,7 +7,7 @@ from tests.support.parked import leave, request
 
 from hotsku.domain.events import PartitionRef
 from hotsku.engine.parking import Parking
-from hotsku.engine.request import Request
+from hotsku.engine.request import Listener, Request
 from hotsku.ports import Ask
 
 REF = PartitionRef(7, 2)
@@ -129,6 +129,16 @@ def test_only_who_waited_too_long_is_taken() -> None:
     assert parking.take_older(10.0) == requests[:1]
     assert parking.take_older(10.1) == requests[1:2]
     assert parking.take(10) == requests[2:]
+
+
+@pytest.mark.parametrize(("hears", "heard"), [(True, ["OutcomeUnknown"]), (False, [])])
+def test_who_waits_no_longer_hears_it_where_it_may_be_there(hears: bool, heard: list[str]) -> None:
+    parking, (first, second) = parked(1, 2)
+    told: list[str] = []
+    first.future = listener = Listener(lambda answer: told.append(type(answer).__name__))
+    listener.leave(hears=hears)
+    assert parking.take(9) == [second]
+    assert told == heard
 
 
 def test_whose_caller_has_gone_is_not_tried_again() -> None:

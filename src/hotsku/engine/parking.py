@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from hotsku.domain.events import PartitionRef
 from hotsku.engine.request import Request
+from hotsku.errors import OutcomeUnknown
 from hotsku.ports import Ask
 
 
@@ -29,7 +30,8 @@ class Parking:
 
     def take(self, most: int) -> list[Request]:
         """Take the first orders out, to try them again. Those whose caller has gone go: their stock is for others."""
-        self._take_where(lambda r: r.abandoned)
+        for left in self._take_where(lambda r: r.abandoned):
+            left.fail(OutcomeUnknown(f"nobody waited for the order {left.order_id!r} any more; send it again"))
         batch = [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
         self._units -= sum(request.quantity for request in batch)
         return batch

@@ -45,17 +45,23 @@ class Listener:
     __slots__ = ("_hear", "gone")
 
     def __init__(self, hear: Callable[[Deduction | HotSKUError], None]) -> None:
-        self._hear = hear
+        self._hear: Callable[[Deduction | HotSKUError], None] | None = hear
         self.gone = False
 
-    def leave(self) -> None:
-        """Wait no longer: what is parked for this caller is for others."""
+    def leave(self, *, hears: bool = False) -> None:
+        """Wait no longer: what is parked for this caller is for others.
+
+        Args:
+            hears: it may still be there, and is told what became of it.
+        """
         self.gone = True
+        if not hears:
+            self._hear = None
 
     def put(self, _: int, answer: Deduction | HotSKUError) -> None:
-        if not self.gone:
-            self.gone = True
-            self._hear(answer)
+        hear, self._hear, self.gone = self._hear, None, True
+        if hear is not None:
+            hear(answer)
 
 
 class Waiting(Struct, gc=False, eq=False):

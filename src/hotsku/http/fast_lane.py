@@ -78,6 +78,12 @@ class FastCall(Struct, eq=False, kw_only=True):
             self._leave(self.listener)
             self.fast.end(self, pending())
 
+    def half_close(self) -> None:
+        """The client sends nothing more. Most that do so have gone, but this one may wait for its answer."""
+        self.keep_alive = False
+        if self.listener is not None:
+            self.listener.leave(hears=True)
+
     def abandon(self) -> None:
         """The client has gone."""
         self.disconnected = True

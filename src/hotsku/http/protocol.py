@@ -80,6 +80,16 @@ class GatewayProtocol(HttpToolsProtocol):
             self._serving.drop("too many connections")
             self._end(retry_later(503, "overloaded", "too many connections; try again"))
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends nothing more. What it sent whole is answered, and then the connection ends."""
+        last = self._last()
+        if last is None or last.response_complete or last.more_body:
+            return False
+        last.keep_alive = False
+        if isinstance(last, FastCall):
+            last.half_close()
+        return self.scheme == "http"  # TLS cannot be open in one direction alone
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave_alone()
         super().connection_lost(exc)
@@ -177,10 +187,20 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _give_up(self, answer: Answer) -> None:
         """Nothing more is taken from this client."""
-        if self._is_under_way():
-            self._abort()  # it would take this for the answer to the request that is under way
-        else:
+        if not self._is_under_way():
             self._end(answer)
+        elif self._is_about_its_body():
+            self._leave_alone()
+            self._end(answer)
+        else:
+            self._abort()  # it would take this for the answer to the request that is under way
+
+    def _is_about_its_body(self) -> bool:
+        """Whether what is wrong can only be the body of the request under way, which has not been answered."""
+        last = self._last()
+        if last is None or last is not self._running or not last.more_body:
+            return False
+        return isinstance(last, FastCall) or not last.response_started
 
     def _end(self, answer: Answer) -> None:
         """The last answer on this connection."""
