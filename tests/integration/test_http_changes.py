@@ -114,7 +114,7 @@ def test_only_an_admin_may(gateway: Gateway, http: httpx.Client) -> None:
     ):
         for key, status in (("s-key", 403), ("r-key", 403), ("x-key", 401)):
             with gateway.client(headers={"X-API-Key": key}) as other:
-                no(other.post(f"{path}/{word}", json=body), status)
+                assert no(other.post(f"{path}/{word}", json=body), status)["field"] == "authorization"
         assert no(http.post(f"/v1/items/none/{word}", json=body), 404)["field"] == "sku"
         assert no(http.post(f"{path}/{word}", json={**body, "x": 1}), 400)["field"] == "x"
         assert no(http.post(f"{path}/{word}?x=1", json=body), 400)["field"] == "x"

@@ -78,7 +78,7 @@ def test_what_is_refused_and_which_field_is_named(body: str | bytes, field: str)
         ('{"orders": [{"order_id": "o"}, {"order_id": "p", "quantity": 1.0}]}', "orders[1].quantity"),
         ('{"orders": [{"order_id": "o", "metadata": 1}]}', "orders[0].metadata"),
         ('{"orders": [{"order_id": "o", "ttl_s": 1}]}', "orders[0].ttl_s"),
-        ('{"orders": [{"order_id": "o", "order_id": "o"}]}', "order_id"),
+        ('{"orders": [{"order_id": "o", "order_id": "o"}]}', "orders[0].order_id"),
         ('{"orders": [{"order_id": "o"}], "orders": [{"order_id": "o"}]}', "orders"),
         ('{"orders": [{"order_id": "o"}], "sku": "a"}', "sku"),
         ('{"orders": {"order_id": "o"}}', "orders"),
@@ -199,3 +199,18 @@ def test_it_takes_exactly_what_has_each_key_once(pairs: list[tuple[str, str]]) -
     else:
         assert fits
         assert all(getattr(read, name) == value for name, value in seen)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ('{"order_id": "o", "lines": [{"sku": "a", "sku": "b"}]}', "lines[0].sku"),
+        ('{"lines": [{"sku": "a"}, {"sku": "b", "quantity": 1, "quantity": 2}], "order_id": "o"}', "lines[1].quantity"),
+        ('{"order_id": "o", "lines": [{"sku": "a"}], "order_id": "o"}', "order_id"),
+        ('{"order_id": "o", "lines": [{"sku": "a"}], "lines": [{"sku": "a", "s\\u006bu": "b"}]}', "lines"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_named_with_its_place(body: str, field: str) -> None:
+    with pytest.raises(InvalidRequest, match="there once") as caught:
+        CART.read(body.encode())
+    assert caught.value.field == field

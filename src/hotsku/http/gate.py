@@ -54,5 +54,6 @@ class Gate:
                 headers=_CHALLENGE,
             )
         if found < role:
-            return problem(403, "forbidden", f"the API key must be of the role {role.name.lower()} or a higher one")
+            why = f"the API key must be of the role {role.name.lower()} or a higher one"
+            return problem(403, "forbidden", why, field="authorization")
         return None

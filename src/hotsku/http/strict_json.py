@@ -31,7 +31,7 @@ class Body(Generic[T]):
         Args:
             kind: a struct that forbids unknown fields.
             allowed: for each field's name, words that complete "<field> must be ...".
-            nested: what the objects in it are, where there are any.
+            nested: what the objects in it are, where there are any: they are all in one list.
             optional: it may be left out; that is the same as `{}`.
         """
         self.kind = kind
@@ -63,10 +63,20 @@ class Body(Generic[T]):
         # key, or as a value), or may be written with an escape.
         if self._nested is None and b"\\" not in body and not self._has_twice(body):
             return
-        try:
-            json.loads(body, object_pairs_hook=_refuse_doubled)
-        except _Doubled as doubled:
-            raise InvalidRequest(_shown(doubled.key), "there once") from None
+        doubled: list[str | None] = []  # of each object, in the order of their ends
+
+        def note(pairs: list[tuple[str, object]]) -> dict[str, object]:
+            doubled.append(_doubled_key(pairs))
+            return dict(pairs)
+
+        whole = json.loads(body, object_pairs_hook=note)
+        *inner, outer = doubled
+        if outer is not None:
+            raise InvalidRequest(_shown(outer), "there once")
+        for index, key in enumerate(inner):
+            if key is not None:
+                place = next(name for name, value in whole.items() if isinstance(value, list))
+                raise InvalidRequest(f"{place}[{index}].{_shown(key)}", "there once")
 
     def _has_twice(self, body: bytes) -> bool:
         for key in self._keys:  # noqa: SIM110  # every order passes here, and a loop costs less than a generator
@@ -97,17 +107,13 @@ class Body(Generic[T]):
         return ", ".join(kind.__struct_encode_fields__)
 
 
-class _Doubled(Exception):
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-
-def _refuse_doubled(pairs: list[tuple[str, object]]) -> None:
+def _doubled_key(pairs: list[tuple[str, object]]) -> str | None:
     seen: set[str] = set()
     for key, _ in pairs:
         if key in seen:
-            raise _Doubled(key)
+            return key
         seen.add(key)
+    return None
 
 
 def _joined(place: str, name: str) -> str:
