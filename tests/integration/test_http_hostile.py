@@ -8,14 +8,14 @@ import select
 import signal
 import socket
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from itertools import repeat
 
 import httpx
 import pytest
 from tests.support.folder_processes import eventually
-from tests.support.gateway import Gateway, Raw, order, post, running_gateway
+from tests.support.gateway import Gateway, Raw, RawAnswer, order, post, running_gateway
 from tests.support.servers import TestServer
 
 _DEADLINE = {"HOTSKU_HTTP_DEADLINE_MS": "500", "HOTSKU_HTTP_MAX_IN_FLIGHT": "4", "HOTSKU_HTTP_MAX_WAITING": "2"}
@@ -70,6 +70,16 @@ def stopped(server: TestServer) -> Iterator[None]:
         yield
     finally:
         os.kill(server.pid, signal.SIGCONT)
+
+
+def _answered_meanwhile(gateway: Gateway, server: TestServer, requests: Sequence[bytes]) -> list[RawAnswer]:
+    """What requests at the same moment, each on its own connection, hear while the shard answers nobody."""
+    with ExitStack() as exits:
+        connections = [exits.enter_context(gateway.connect()) for _ in requests]
+        with stopped(server):
+            for connection, request in zip(connections, requests, strict=True):
+                connection.send(request)
+            return [connection.answer() for connection in connections]
 
 
 # --- slow clients ---
@@ -402,12 +412,8 @@ def test_two_idempotency_keys_are_none(raw: Raw) -> None:
 def test_beyond_the_bounds_nobody_waits(gateway: Gateway, http: httpx.Client, module_valkey: TestServer) -> None:
     """Four orders are under way, two wait, the rest is refused before the shard is asked. An unknown outcome is no no:
     the same order again is never sold twice."""
-    with ExitStack() as exits:
-        connections = [exits.enter_context(gateway.connect()) for _ in range(8)]
-        with stopped(module_valkey):
-            for number, each in enumerate(connections):
-                each.send(order("a", f'{{"order_id":"bound-{number}"}}'))
-            answers = [each.answer() for each in connections]
+    orders = [order("a", f'{{"order_id":"bound-{number}"}}') for number in range(8)]
+    answers = _answered_meanwhile(gateway, module_valkey, orders)
     assert Counter(answer.status for answer in answers) == {202: 4, 503: 4}
     assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
     assert {answer.json.get("outcome") for answer in answers if answer.status == 202} == {"pending"}
@@ -427,12 +433,7 @@ def test_holds_and_steps_that_nobody_decides_are_pending_and_done_once(
         (f"{path}/%63onfirm", '{"payment_ref":"p-1"}'),
         ("/v1/items/a/reservations", '{"order_id":"unsure","ttl_s":600}'),
     )
-    with ExitStack() as exits:
-        connections = [exits.enter_context(gateway.connect()) for _ in requests]
-        with stopped(module_valkey):
-            for connection, request in zip(connections, requests, strict=True):
-                connection.send(post(*request))
-            answers = [connection.answer() for connection in connections]
+    answers = _answered_meanwhile(gateway, module_valkey, [post(*request) for request in requests])
     assert {(answer.status, answer.json["outcome"]) for answer in answers} == {(202, "pending")}
     assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
     confirmed = http.post(f"{path}/confirm", json={"payment_ref": "p-1"})
@@ -451,12 +452,7 @@ def test_changes_of_items_that_nobody_can_follow_are_pending_and_done_once(
         ("/v1/items/a/restock", '{"adjustment_id":"truck","quantity":5}'),
         ("/v1/items", '{"sku":"half-open","total":10,"partitions":1}'),
     )
-    with ExitStack() as exits:
-        connections = [exits.enter_context(gateway.connect()) for _ in requests]
-        with stopped(module_valkey):
-            for connection, request in zip(connections, requests, strict=True):
-                connection.send(post(*request))
-            answers = [connection.answer() for connection in connections]
+    answers = _answered_meanwhile(gateway, module_valkey, [post(*request) for request in requests])
     assert [(answer.status, answer.json["outcome"]) for answer in answers] == [(202, "pending")] * 2
     assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
     again = [http.post(path, content=body) for path, body in requests]
