@@ -331,6 +331,27 @@ async def test_what_cannot_be_reached_is_told_and_comes_back_later(stack: Stack)
     assert (await stack.ledger.standing(item.id)).pool == 1_000
 
 
+async def test_what_could_not_be_reached_comes_back_by_itself(stack: Stack, caller: Caller) -> None:
+    """Its holds and its stock, as if it had been there; also a lease that it has not heard of."""
+    item = await stack.item(total=1_000, partitions=2)
+    stack.run(stack.new_relay(), stack.new_applier())
+    assert await caller.hold(item, _at(1, 2), _at(1, 2, 1), quantity=2) == "AA"
+    assert await caller.step(item, "begin_payment", _at(1, 2), 600_000) == "A"
+    ref = PartitionRef(item.id, 1)
+    await stack.shard.disarm(ref, 1, seal=True)
+    rows = await stack.ledger.partitions(item.id)
+    assert await stack.ledger.lease([Grant(ref, 1, rows[1].lease_no, 7)], 0)
+    assert (await _management(stack).close(item)).unreachable == [1]
+    stack.run(stack.new_reaper(), stack.new_recoverer())
+
+    async def returned() -> bool:
+        return await _sold_out_of(stack, item) == (998, 0, 2, 0)
+
+    await until(returned)
+    assert [await caller.state(item, _at(1, 2, k)) for k in range(2)] == ["held", "released"]
+    await _audited(stack)
+
+
 async def test_where_the_ledger_does_not_move_the_answer_says_so(stack: Stack) -> None:
     item = await stack.item(total=100, partitions=1)
     change = await _management(stack, patience_ms=50).close(item)

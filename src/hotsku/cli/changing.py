@@ -78,5 +78,5 @@ def told(change: StateChange) -> str:
         names = ", ".join(map(str, change.unreachable))
         words += f"; not reached, and told when they are back: partitions {names}"
     if change.outstanding:
-        words += f"; {change.outstanding:,} units are not back in the pool yet: close it again"
+        words += f"; {change.outstanding:,} units are not back in the pool yet, and come by themselves"
     return words

@@ -26,16 +26,25 @@ class Closing:
     async def _give_back(self, row: PartitionRow) -> bool:
         """Whether the ledger has all that the partition gave back; True also where it cannot be reached."""
         try:
-            status = await self._shard.status(row.ref)
-            if status.lease_no < row.lease_no:
-                await install_missing(self._ledger, self._shard, row, status.lease_no)
-            if status.holds:
-                await self._release_holds(row)
-            while (status := await self._shard.status(row.ref)).left:
-                await reclaim(self._shard, row, status, status.left)
+            status = await self.take_back(row)
         except NOT_READY:
             return True
         return row.watermark >= status.seq
+
+    async def take_back(self, row: PartitionRow) -> PartitionStatus:
+        """Have a partition that knows of the close give back what it has. Returns how it stands then.
+
+        Raises:
+            Fenced, Stale, Lost: it is not ready, or cannot be reached.
+        """
+        status = await self._shard.status(row.ref)
+        if status.lease_no < row.lease_no:
+            await install_missing(self._ledger, self._shard, row, status.lease_no)
+        if status.holds:
+            await self._release_holds(row)
+        while (status := await self._shard.status(row.ref)).left:
+            await reclaim(self._shard, row, status, status.left)
+        return status
 
     async def _release_holds(self, row: PartitionRow) -> None:
         offset, more = 0, True

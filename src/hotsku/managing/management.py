@@ -20,8 +20,7 @@ class StateChange(Struct, frozen=True, kw_only=True):
 
     `unreachable` partitions do not have it yet: their shards are away, or have restarted. They get it when they are
     back, and sell as before until then. `outstanding` units of a closed item are not back in the pool: they lie in such
-    partitions, or in quarantine, or the ledger is behind; closing it again takes them back. What carts hold is not
-    among them.
+    partitions, or in quarantine, or the ledger is behind; they come by themselves. What carts hold is not among them.
     """
 
     sku: str

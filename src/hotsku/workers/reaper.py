@@ -1,6 +1,6 @@
 """The reaper: ends holds whose time is over, leads carts to their end, forgets what ended long ago.
 
-It also sees to it that every partition has its item's newest configuration. All of it may be done twice: a hold's end
+It also sees to it that every partition has its item's newest configuration, and of a closed item nothing else. All of it may be done twice: a hold's end
 is a compare-and-set on its shard, a cart's in the ledger.
 """
 
@@ -18,6 +18,7 @@ from hotsku.domain.item import Item
 from hotsku.domain.recovery import RETENTION_MS
 from hotsku.domain.sweeping import Agenda, holding
 from hotsku.log import get_logger
+from hotsku.managing.closing import Closing
 from hotsku.ports import CartRow, Clock, Fenced, Ledger, PartitionRow, Shard, Signals, Stale, Work
 from hotsku.stocking import latest
 from hotsku.workers.retrying import AWAY, repeat
@@ -73,6 +74,7 @@ class Reaper:
         self._clock = clock
         self._timing = timing
         self._agenda = Agenda()
+        self._closing = Closing(ledger, shard)
         self._told: dict[tuple[PartitionRef, int], int] = {}
 
     async def run(self) -> None:
@@ -151,7 +153,8 @@ class Reaper:
     # --- configurations ---
 
     async def configure(self) -> None:
-        """Tell every open partition its item's newest configuration, once: one that was away has missed a change."""
+        """Tell every open partition its item's newest configuration, once: one that was away has missed a change. What
+        it has of an item that was closed comes back."""
         changed = {item.id: item for item in await self._items() if item.version > 1}
         rows = [
             row for row in latest(await self._ledger.partitions()) if row.state == "open" and row.item_id in changed
@@ -162,6 +165,9 @@ class Reaper:
     async def _configure_one(self, row: PartitionRow, item: Item) -> None:
         with suppress(*AWAY, Fenced, Stale):
             version = await self._shard.configure(row.ref, row.incarnation, item)
+            if item.state == "closed":
+                await self._closing.take_back(row)
+                self._signals.publish(Work(flush=[row.ref]))
             self._told[row.ref, row.incarnation] = version
 
     async def _items(self) -> list[Item]:
