@@ -1,7 +1,7 @@
 """The reaper: ends holds whose time is over, leads carts to their end, forgets what ended long ago.
 
-It also sees to it that every partition has its item's newest configuration, and of a closed item nothing else. All of it may be done twice: a hold's end
-is a compare-and-set on its shard, a cart's in the ledger.
+It also sees to it that every partition has its item's newest configuration, and nothing to sell of a closed item. All
+of it may be done twice: a hold's end is a compare-and-set on its shard, a cart's in the ledger.
 """
 
 import asyncio

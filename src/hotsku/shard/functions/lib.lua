@@ -99,7 +99,7 @@ end
 local function has_all(keys, incarnation)
   return is_marked(redis.call('HGET', keys[2], MARK), incarnation)
     and is_marked(redis.call('HGET', keys[3], MARK), incarnation)
-    and redis.call('ZSCORE', keys[5], MARK) and true or false
+    and redis.call('ZRANGE', keys[5], -1, -1)[1] == MARK
 end
 
 -- A partition of which something is missing decides nothing more: its recoverer has it rebuilt.

@@ -19,8 +19,8 @@ local function read_status(keys)
   local stream_incarnation, stream_seq = last_event(keys[4])
   add('stream_incarnation', stream_incarnation)
   add('stream_seq', stream_seq)
-  add('orders', redis.call('HLEN', keys[2]) - redis.call('HEXISTS', keys[2], MARK))
-  add('holds', redis.call('ZCARD', keys[5]) - (redis.call('ZSCORE', keys[5], MARK) and 1 or 0))
+  add('orders', redis.call('HLEN', keys[2]) - (redis.call('HGET', keys[2], MARK) and 1 or 0))
+  add('holds', redis.call('ZCARD', keys[5]) - (redis.call('ZRANGE', keys[5], -1, -1)[1] == MARK and 1 or 0))
   add('now_ms', server_ms())
   return reply
 end
