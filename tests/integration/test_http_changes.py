@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from tests.support.folder_processes import embedded_folder, eventually
-from tests.support.gateway import Gateway, running_gateway
+from tests.support.gateway import Gateway, post, running_gateway
 from tests.support.problems import no
 
 _KEYS = {"HOTSKU_API_KEYS": "read:r-key,sell:s-key,admin:a-key", "HOTSKU_RELAY_INTERVAL_MS": "20"}
@@ -141,3 +141,32 @@ def test_who_sells_may_hold_and_step_and_who_reads_may_look(gateway: Gateway, ht
         assert reader.get(f"{path}/orders/o-1").json()["state"] == "confirmed"
         assert reader.get(f"{path}/orders").status_code == 200
         eventually(lambda: reader.get(f"{path}/orders/o-1/history").status_code == 200, "it is written")
+
+
+@pytest.mark.parametrize(
+    "path", ["items/a/deductions", "items/a/orders/o/confirm", "items/a/deductions:batch", "carts", "items/a/restock"]
+)
+@pytest.mark.parametrize(("key", "status"), [((), 401), (("x-api-key: r-key",), 403)])
+def test_who_may_not_come_in_need_not_send_a_body(
+    gateway: Gateway, path: str, key: tuple[str, ...], status: int
+) -> None:
+    with gateway.connect() as raw:
+        raw.send(post(f"/v1/{path}", " " * 100, *key)[:-1])
+        answer = raw.answer()
+        assert (answer.status, answer.json["field"]) == (status, "authorization")
+        assert answer.headers["x-request-id"]
+
+
+def test_every_refused_order_is_counted(gateway: Gateway, http: httpx.Client) -> None:
+    """However many orders it would have been."""
+
+    def counted() -> float:
+        lines = http.get("/metrics").text.splitlines()
+        asked = [line for line in lines if line.startswith('hotsku_orders_total{outcome="forbidden"}')]
+        return sum(float(line.rpartition(" ")[2]) for line in asked)
+
+    with gateway.client(headers={"X-API-Key": "r-key"}) as reader:
+        for path in ("items/a/deductions", "items/a/reservations", "items/a/deductions:batch", "carts"):
+            before = counted()
+            assert reader.post(f"/v1/{path}", json={}).status_code == 403
+            assert counted() == before + 1, path

@@ -286,6 +286,62 @@ def test_a_body_that_is_not_chunked_as_it_says(raw: Raw, http: httpx.Client, tar
     assert raw.ended()
 
 
+@pytest.mark.parametrize("target", [b"/v1/items/a/deductions", b"/v1/items/a/deductions:batch", b"/v1/items"])
+@pytest.mark.parametrize(
+    "endless",
+    [b"x: y\r\n" * 1_000, b"x" * 10_000, b"1;" + b"x" * 10_000 + b"\r\n{\r\n"],
+    ids=["trailers", "one trailer", "extensions"],
+)
+def test_what_never_ends_beside_a_body(raw: Raw, http: httpx.Client, target: bytes, endless: bytes) -> None:
+    raw.send(b"POST %b HTTP/1.1\r\nhost: t\r\n" % target + _CHUNKED)
+    if not endless.startswith(b"1;"):
+        raw.send(b"2\r\n{}\r\n0\r\n")
+    assert set(_answered_while_sending(raw, repeat(endless, 1_000))) <= {431}  # it may not read any more to be told
+    assert sells(http, "meanwhile")
+
+
+def test_a_few_trailers_are_nobodys_header(raw: Raw) -> None:
+    request = b"POST /v1/items/a/deductions HTTP/1.1\r\nhost: t\r\n" + _CHUNKED
+    trailer = b"0\r\nidempotency-key: of-a-trailer\r\n\r\n"
+    raw.send(request + b"2\r\n{}\r\n" + trailer)
+    answer = raw.answer()
+    assert (answer.status, answer.json["field"]) == (400, "order_id")
+    named = b'{"order_id":"in-the-body"}'
+    raw.send(request + b"%x\r\n%b\r\n" % (len(named), named) + trailer)
+    assert raw.answer().json["order_id"] == "in-the-body"
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (order("a", '{"order_id":"half"}')[:-2], 408),
+        (order("a", "{}", "x-request-id: mine")[:-2], 408),
+        (post("/v1/carts", "{}")[:-2], 408),
+        (b"POST /v1/items HTTP/1.1\r\nhost: t\r\nx-slow: ", 408),
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nhost: t\r\n" + b"x: y\r\n" * 200 + b"\r\n", 431),
+    ],
+)
+def test_whatever_ends_a_connection_is_an_answer(raw: Raw, http: httpx.Client, data: bytes, status: int) -> None:
+    """It has a request id, and is counted, like any other."""
+
+    def counted() -> float:
+        lines = http.get("/metrics").text.splitlines()
+        asked = [line for line in lines if line.startswith("hotsku_http_requests_total{") and f'"{status}"' in line]
+        return sum(float(line.rpartition(" ")[2]) for line in asked)
+
+    before = counted()
+    raw.send(data)
+    answer = raw.answer()
+    assert answer.status == status
+    assert answer.headers["x-request-id"]
+    if b"mine" in data:
+        assert answer.headers["x-request-id"] == "mine"
+    assert raw.ended()
+    assert counted() == before + 1
+
+
 def test_who_sends_nothing_more_is_answered(gateway: Gateway) -> None:
     cart = post("/v1/carts", '{"order_id":"no-more-2","lines":[{"sku":"a"}]}')
     healthy = b"GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n"

@@ -114,6 +114,19 @@ class FastLane:
         }
         self.outbox = Outbox(self._deliver)
 
+    def await_body(self, call: FastCall) -> None:
+        """The head of a call is here, and not all of its body: who may not come in need not send it."""
+        call.started_ms = self._parts.clock.monotonic_ms()
+        role = self._lanes[call.way.word].route.role
+        refusal = self._parts.gate.judges(call.head, role, changes=True)
+        if refusal is not None:
+            self.refuse(call, refusal)
+
+    def refuse(self, call: FastCall, answer: Answer) -> None:
+        """Answer a call that has not come whole: the last on its connection."""
+        call.keep_alive = False
+        self.end(call, answer)
+
     def take(self, call: FastCall) -> bool:
         """Take a request. It may have its answer before this returns.
 
@@ -187,8 +200,9 @@ class FastLane:
 
     def _finish(self, call: FastCall, answer: Answer, now_ms: float) -> None:
         parts, lane = self._parts, self._lanes[call.way.word]
-        call.takes_slot = False
-        parts.flights.give_back()
+        if call.takes_slot:
+            call.takes_slot = False
+            parts.flights.give_back()
         status, label, ms = answer.status, answer.label, now_ms - call.started_ms
         lane.counters.note(status, label, ms)
         if lane.route.places_orders:

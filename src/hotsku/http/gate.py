@@ -22,7 +22,7 @@ class Gate:
             role: that the route needs.
             changes: whether the request may change something.
         """
-        return self.limits(head.client) or self._judges(head, role, changes=changes)
+        return self.limits(head.client) or self.judges(head, role, changes=changes)
 
     def limits(self, client: str) -> Answer | None:
         """Why the client may send nothing more now; None where it may. What its heads say is not looked at."""
@@ -34,8 +34,9 @@ class Gate:
         """A request that was let in comes again, by another way: it counts once."""
         self._rate_limit.give_back(client)
 
-    def _judges(self, head: Head, role: Role, *, changes: bool) -> Answer | None:
-        """This depends on nothing but what is given: a head that was let in once need not be judged again."""
+    def judges(self, head: Head, role: Role, *, changes: bool) -> Answer | None:
+        """`refuses` without the rate. It depends on nothing but what is given: a head that was let in once need not be
+        judged again."""
         if self._keys:
             return self._judged(head.secret, role)
         # Without keys a page of any site in a browser on this machine could sell: browsers say where a request is from.

@@ -85,33 +85,33 @@ class Gateway:
 
     async def _answer(self, matched: Matched, query: bytes, head: Head, receive: Receive) -> Answer:
         route, parts = matched.route, self.parts
-        refusal = parts.gate.refuses(head, route.role, changes=route.method not in READING)
-        if refusal is not None:
-            return refusal
-        if head.length > route.max_body:
-            return too_large(route.max_body)
-        late = slow_body
-        try:
-            async with asyncio.timeout(parts.deadline_s):
-                body = await read_body(receive, route.max_body)
-                work = route.read(Call(matched.places, head, query, body))
-                late = no_slot
-                async with parts.flights.slots(work.slots):
-                    late = work.late
-                    return await work.do()
-        except Gone:
-            raise
-        except TooLarge:
-            return too_large(route.max_body)
-        except (TimeoutError, asyncio.CancelledError):  # cancelled where the server stops: the task ends with this
-            answer = late()
-        except Exception as error:
-            answer = failed(error)
+        fault = parts.gate.refuses(head, route.role, changes=route.method not in READING)
+        if fault is None and head.length > route.max_body:
+            fault = too_large(route.max_body)
+        if fault is None:
+            late = slow_body
+            try:
+                async with asyncio.timeout(parts.deadline_s):
+                    body = await read_body(receive, route.max_body)
+                    work = route.read(Call(matched.places, head, query, body))
+                    late = no_slot
+                    async with parts.flights.slots(work.slots):
+                        late = work.late
+                        return await work.do()  # it counts its orders itself
+            except Gone:
+                raise
+            except TooLarge:
+                fault = too_large(route.max_body)
+            except (TimeoutError, asyncio.CancelledError):  # cancelled where the server stops: the task ends with this
+                fault = late()
+            except Exception as error:
+                fault = failed(error)
         if route.places_orders:
-            parts.counters.order(answer.label)
-        return answer
+            parts.counters.order(fault.label)
+        return fault
 
 
 def _wrong_method(methods: Sequence[str]) -> Answer:
     allowed = ", ".join(methods)
-    return problem(405, "method_not_allowed", f"method must be {allowed}", headers=((b"allow", allowed.encode()),))
+    words = f"method must be {allowed}"
+    return problem(405, "method_not_allowed", words, field="method", headers=((b"allow", allowed.encode()),))

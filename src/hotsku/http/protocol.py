@@ -17,9 +17,9 @@ from hotsku.http.answers import Answer, problem, retry_later, slow_body
 from hotsku.http.bodies import MAX_BODY
 from hotsku.http.fast_lane import FastCall
 from hotsku.http.head import Head, fast_way, read_head
+from hotsku.http.message_size import MAX_HEAD, MessageSize
 from hotsku.http.serving import Serving
 
-MAX_HEAD = 65_536
 MAX_HEADERS = 100
 MAX_PIPELINED = 32
 
@@ -50,13 +50,13 @@ class GatewayProtocol(HttpToolsProtocol):
         self._in_head = False
         # Of the head that is being read: whether it began in this piece of data; the bytes that are surely its own; and
         # those of all earlier pieces that it is in, of which the first may have ended another request.
-        self._begins_here = False
-        self._head_size = 0
-        self._head_pieces = 0
         self._writing_since_s: float | None = None
         self._refusal: Answer | None = None
         self._running: RequestResponseCycle | FastCall | None = None
         self._host = ""
+        self.url = b""
+        self._size = MessageSize()
+        self._fields = 0  # of the head; what comes behind them are trailers
         self._chunk_size = 0
         self._offer = b""  # the head, without the offer, of a request that offers another protocol
         # Whether the parser is between two requests; and what it is being fed, if it was then, and no answer was due.
@@ -118,18 +118,28 @@ class GatewayProtocol(HttpToolsProtocol):
         self._chunk_size = len(data)
         self._feed(data)
         self._segment = b""
-        if self._in_head:
-            self._count_head(len(data))
+        if not self._between and not self.transport.is_closing():
+            if self._in_head:
+                self._wait_for_head(len(data))
+            else:
+                self._wait_for_body(len(data))
 
-    def _count_head(self, size: int) -> None:
-        """Another piece of data is over, and the head is not."""
-        self._head_pieces += size
-        if not self._begins_here:
-            self._head_size += size
-        self._begins_here = False
-        if self._head_size > MAX_HEAD and not self.transport.is_closing():
+    def _wait_for_head(self, piece: int) -> None:
+        if self._size.is_head_too_large(piece):
             self._serving.drop("head too large")
             self._give_up(_large_head())
+
+    def _wait_for_body(self, piece: int) -> None:
+        last = self._last()
+        if self._size.is_beside_body_too_large(piece):
+            self._serving.drop("too much beside the body")
+            if last is not None and last.response_complete:
+                self._abort()
+            else:
+                self._give_up(_large_frame())
+        elif isinstance(last, FastCall) and not last.request_id:
+            last.request_id = self._serving.request_ids.of(last.head)
+            self._serving.fast_lane.await_body(last)
 
     def _feed(self, data: bytes) -> None:
         """Have the parser read on."""
@@ -169,7 +179,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _take(self, call: FastCall) -> bool:
         serving = self._serving
-        call.request_id = serving.request_ids.of(call.head)
+        call.request_id = call.request_id or serving.request_ids.of(call.head)
         self._running = call
         self.cycle = cast("Any", call)
         if serving.fast_lane.take(call):
@@ -190,8 +200,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if not self._is_under_way():
             self._end(answer)
         elif self._is_about_its_body():
-            self._leave_alone()
-            self._end(answer)
+            self._end_body(answer)
         else:
             self._abort()  # it would take this for the answer to the request that is under way
 
@@ -202,9 +211,26 @@ class GatewayProtocol(HttpToolsProtocol):
             return False
         return isinstance(last, FastCall) or not last.response_started
 
+    def _end_body(self, answer: Answer) -> None:
+        """The last answer on this connection, to the request under way, of which no more body is taken."""
+        last = self._last()
+        if isinstance(last, FastCall):
+            last.request_id = last.request_id or self._serving.request_ids.of(last.head)
+            self._serving.fast_lane.refuse(last, answer)
+        else:
+            self._leave_alone()
+            self._end(answer)
+
     def _end(self, answer: Answer) -> None:
-        """The last answer on this connection."""
-        self._write(answer, _CLOSE)
+        """The last answer on this connection, to what is no request yet, or none that may come in."""
+        read = not self._between  # else the head that is there was of the request before
+        request_id = self._serving.refused(
+            answer,
+            read_head(self._host, self.headers if read else ()),
+            self.parser.get_method().decode() if read and not self._in_head else "",
+            self.url.decode("latin-1") if read else "",
+        )
+        self._write(answer, b"x-request-id: %b\r\n%b" % (request_id, _CLOSE))
         self.transport.close()
 
     def _write(self, answer: Answer, more: bytes) -> None:
@@ -225,14 +251,14 @@ class GatewayProtocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._between = False
-        self._in_head = self._begins_here = True
-        self._head_size = self._head_pieces = 0
+        self._in_head = True
+        self._size.begin()
         self._since_s = self._serving.now_s
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        # The first and the last piece that it is in have more than the head: it is summed up where it may be too large.
-        if self._head_pieces + self._chunk_size > MAX_HEAD and self._size_of_head() > MAX_HEAD:
+        self._fields = len(self.headers)
+        if self._size.was_head_too_large(self._chunk_size, self.url, self.headers):
             self._refuse(_large_head())
         if len(self.headers) > MAX_HEADERS:
             self._refuse(problem(431, "too_large", f"there must be at most {MAX_HEADERS} headers", field="headers"))
@@ -253,9 +279,6 @@ class GatewayProtocol(HttpToolsProtocol):
                 return
         self._go_the_usual_way()
 
-    def _size_of_head(self) -> int:
-        return len(self.url) + sum(len(b": \r\n") + len(name) + len(value) for name, value in self.headers)
-
     def _see_one_host(self) -> None:
         """RFC 9112, 3.2: who passes a request with two on may have taken it for the other one's."""
         hosts = [name for name, _ in self.headers].count(b"host")
@@ -270,13 +293,15 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _go_the_usual_way(self) -> None:
         """Let uvicorn and the gateway have the request."""
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        url, headers, expects = self.url, self.headers[: self._fields], self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)  # the scope has this list
         super().on_headers_complete()
+        self.headers = list(headers)  # so that no trailer is taken for a header (RFC 9110, 6.5.1)
 
     def on_body(self, body: bytes) -> None:
+        self._size.add_body(len(body))
         cycle = self._last()
         if not isinstance(cycle, FastCall):
             super().on_body(body)
@@ -373,7 +398,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._look_between_requests(now_s - self._since_s, late_s)
         elif isinstance(last, FastCall) and last.more_body and now_s - self._since_s > late_s:
             self._serving.drop("body too slow")
-            self._end(slow_body())
+            self._end_body(slow_body())
 
     def _look_between_requests(self, waited_s: float, late_s: float) -> None:
         last = self._last()
@@ -385,6 +410,11 @@ class GatewayProtocol(HttpToolsProtocol):
             self._abort()
         elif waited_s > IDLE_TIMEOUT_S:
             self.transport.close()
+
+
+def _large_frame() -> Answer:
+    allowed = f"chunk sizes, extensions and trailers must be at most {MAX_HEAD} bytes"
+    return problem(431, "too_large", allowed, field="body")
 
 
 def _large_head() -> Answer:

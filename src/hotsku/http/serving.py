@@ -10,13 +10,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from hotsku.app import Opened
 from hotsku.errors import BackendUnavailable
 from hotsku.http.access_log import AccessLog
+from hotsku.http.answers import Answer
 from hotsku.http.asgi import Receive, Scope, Send
 from hotsku.http.counters import Counters, CountersFolder
 from hotsku.http.fast_lane import FastLane
 from hotsku.http.flights import Flights
 from hotsku.http.gate import Gate
 from hotsku.http.gateway import Gateway, Parts
-from hotsku.http.head import RequestIds
+from hotsku.http.head import Head, RequestIds
 from hotsku.http.hot_routes import FastRoute, HotRoutes
 from hotsku.http.keys import Keys
 from hotsku.http.known_heads import KnownHeads
@@ -142,6 +143,13 @@ class Serving:
     def drop(self, why: str) -> None:
         """A connection is ended for a reason that its client gave."""
         self._counters.drop(why)
+
+    def refused(self, answer: Answer, head: Head, method: str, path: str) -> bytes:
+        """A connection ends with this answer to what no route has seen. Returns the request's id."""
+        request_id = self.request_ids.of(head)
+        self._counters.route("other").note(answer.status, answer.label, 0.0)
+        self._parts.access_log.note(method, path, answer.status, answer.label, 0.0, request_id, head.client)
+        return request_id
 
     def tick(self, now_s: float, connections: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Time passes: call it often.
