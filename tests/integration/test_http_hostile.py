@@ -18,7 +18,12 @@ from tests.support.folder_processes import eventually
 from tests.support.gateway import Gateway, Raw, RawAnswer, order, post, running_gateway
 from tests.support.servers import TestServer
 
-_DEADLINE = {"HOTSKU_HTTP_DEADLINE_MS": "500", "HOTSKU_HTTP_MAX_IN_FLIGHT": "4", "HOTSKU_HTTP_MAX_WAITING": "2"}
+_DEADLINE = {
+    "HOTSKU_SHARD_TIMEOUT_MS": "3000",
+    "HOTSKU_HTTP_DEADLINE_MS": "500",
+    "HOTSKU_HTTP_MAX_IN_FLIGHT": "4",
+    "HOTSKU_HTTP_MAX_WAITING": "2",
+}
 
 
 @pytest.fixture(scope="module")
