@@ -85,8 +85,9 @@ def _untried(lines: Sequence[CartLine]) -> list[LineAnswer]:
     return [LineAnswer(line.sku, line.quantity) for line in lines]
 
 
-def not_found(order_id: str, buyer_id: str, payment_ref: str) -> Cart:
-    return Cart(outcome=Outcome.NOT_FOUND, order_id=order_id, buyer_id=buyer_id, refund_payment_ref=payment_ref or None)
+def not_found(order_id: str, buyer_id: str) -> Cart:
+    """No word of a payment: it may be for a cart that has another buyer, or comes later."""
+    return Cart(outcome=Outcome.NOT_FOUND, order_id=order_id, buyer_id=buyer_id)
 
 
 def _state(cart: CartRow) -> OrderState:

@@ -91,7 +91,7 @@ class Carts:
         ref = check_payment_ref(payment_ref)
         known = await self._find(order_id, buyer_id)
         if known is None:
-            return not_found(order_id, buyer_id, ref)
+            return not_found(order_id, buyer_id)
         cart = await self._held(known, known.expires_at_ms - known.created_at_ms)
         if cart.state == "open" or (cart.state == "confirmed" and ref and not cart.payment_ref):
             cart = await self._decide(cart, "confirmed", payment_ref=ref)
@@ -109,7 +109,7 @@ class Carts:
         """
         known = await self._find(order_id, buyer_id)
         if known is None:
-            return not_found(order_id, buyer_id, "")
+            return not_found(order_id, buyer_id)
         cart = await self._decide(known, "released") if known.state == "open" else known
         if not cart.finished:
             await self._lead(cart)
