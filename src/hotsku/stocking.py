@@ -5,11 +5,12 @@ sees a shard behind its leases calls `install_missing`, and every step here may 
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import Item
 from hotsku.domain.leasing import share, switch_threshold
+from hotsku.errors import BackendUnavailable
 from hotsku.ports import Clock, Grant, Lease, Ledger, Lost, PartitionRow, PartitionStatus, Shard
 
 _BUCKETS = 2
@@ -40,13 +41,19 @@ def _beside_the_pool(row: PartitionRow, status: PartitionStatus) -> int:
     return status.left + (row.granted - status.installed) + max(0, status.returned - row.returned)
 
 
-async def reachable(shard: Shard, refs: Sequence[PartitionRef]) -> dict[PartitionRef, PartitionStatus]:
-    """How the partitions stand on their shards; those whose shard cannot be reached are left out: the others sell on.
+async def reachable(
+    shard: Shard, refs: Sequence[PartitionRef], refused: Callable[[PartitionRef, str], None] = lambda ref, why: None
+) -> dict[PartitionRef, PartitionStatus]:
+    """How the partitions stand on their shards. Those whose shard cannot be reached, or refuses to tell, are left out:
+    the others sell on.
+
+    Args:
+        refused: hears of those of which a shard refuses to tell, and why.
 
     Raises:
         Lost: no shard at all can be reached.
     """
-    found = await asyncio.gather(*(_status(shard, ref) for ref in refs))
+    found = await asyncio.gather(*(_status(shard, ref, refused) for ref in refs))
     statuses = {ref: each for ref, each in zip(refs, found, strict=True) if isinstance(each, PartitionStatus)}
     for each in found:
         if isinstance(each, Lost) and not statuses:
@@ -54,11 +61,16 @@ async def reachable(shard: Shard, refs: Sequence[PartitionRef]) -> dict[Partitio
     return statuses
 
 
-async def _status(shard: Shard, ref: PartitionRef) -> PartitionStatus | Lost:
+async def _status(
+    shard: Shard, ref: PartitionRef, refused: Callable[[PartitionRef, str], None]
+) -> PartitionStatus | Lost | None:
     try:
         return await shard.status(ref)
     except Lost as lost:
         return lost
+    except BackendUnavailable as error:
+        refused(ref, str(error))
+        return None
 
 
 async def open_item(ledger: Ledger, shard: Shard, clock: Clock, item: Item) -> None:

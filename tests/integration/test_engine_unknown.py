@@ -157,6 +157,20 @@ async def test_a_shard_that_is_away_is_said_and_nothing_was_sold(valkey: TestSer
         await bench.settled("sku", 2)
 
 
+async def test_of_an_order_nobody_tells_from_a_memory_that_is_not_whole(bench: Bench) -> None:
+    """The ledger does not have the order yet: that it has none says nothing."""
+    engine = await bench.engine()
+    await engine.create_item("sku", 10, partitions=1)
+    await engine.deduct("sku", 1, order_id="o-1")
+    assert (await engine.order("sku", "o-1")).outcome is Outcome.ACCEPTED
+    ref, client = PartitionRef(await _item_id(bench), 0), bench.stack.shards.client
+    assert isinstance(client, redis.asyncio.Redis)
+    await client.delete(bench.stack.keys.partition(ref).orders)
+    for order_id in ("o-1", "o-2"):
+        with pytest.raises(BackendUnavailable):
+            await engine.order("sku", order_id)
+
+
 async def test_a_storm_of_faults_sells_every_unit_once(bench: Bench, proxy: Proxy) -> None:
     await bench.workers()
     engine = await bench.engine(via=_socket(bench), timing=QUICK, call_timeout_s=0.15)

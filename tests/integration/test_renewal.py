@@ -131,6 +131,31 @@ async def test_orders_that_are_lost_before_the_next_sale_are_not_kept(stack: Sta
     assert report.ok, report.problems
 
 
+@pytest.mark.parametrize("name", ["orders", "meta"])
+async def test_a_key_of_another_kind_is_in_no_other_partitions_way(stack: Stack, name: str) -> None:
+    """What is not a partition's key begins anew, but for the meta hash, which nobody but a person can judge."""
+    spoilt, lost = await _two(stack)
+    for item in (spoilt, lost):
+        assert await _ask(stack, item, 1, ("o-1", "b", 1)) == "A"
+    key = getattr(stack.keys.partition(PartitionRef(spoilt.id, 0)), name)
+    await stack.client.delete(key, stack.keys.partition(PartitionRef(lost.id, 0)).orders)
+    await stack.client.rpush(key, "whose?")
+    await _recover(stack, lost)
+    assert await _ask(stack, lost, 2, ("o-1", "b", 1)) == "R"
+    if name == "orders":
+        await until(lambda: _open_as(stack, spoilt, 2))
+        assert await _ask(stack, spoilt, 2, ("o-1", "b", 1)) == "R"
+
+
+async def _two(stack: Stack) -> list[Item]:
+    items = []
+    for sku in ("one", "two"):
+        made = (await stack.ledger.create_item(spec(sku=sku, total=100, partitions=1), "durable", 0)).item
+        await open_item(stack.ledger, stack.shard, stack.clock, made)
+        items.append(made)
+    return items
+
+
 async def test_the_units_of_a_quarantine_come_back_when_it_is_over(stack: Stack) -> None:
     item = await _limited(stack)
     await stack.client.flushall()

@@ -281,7 +281,9 @@ class Partition:
         return self.call("hs_forget", keys, incarnation, before, keep, most)
 
     def order(self, field: str) -> tuple[OrderRecord | None, int]:
-        record, now = cast("Any", self.client.fcall_ro("hs_order", 2, self.keys.meta, self.keys.orders, field))
+        kind, *said = cast("Any", self.client.fcall_ro("hs_order", 2, self.keys.meta, self.keys.orders, field))
+        assert kind == b"OK"
+        record, now = said
         return record and parse_record(record), now
 
     def status(self) -> dict[str, Any]:

@@ -119,6 +119,30 @@ def test_what_is_loaded_once_more_is_not_all_meanwhile(sold: Partition) -> None:
     assert (sold.finish(2), sold.status()["whole"]) == (["OK"], 1)
 
 
+def test_an_order_is_not_told_of(sold: Partition) -> None:
+    """The ledger may not have it yet, or not its last step."""
+    field = order("a", 5, "buyer")[0]
+    assert sold.order(field)[0] is not None
+    lose(sold, "orders")
+    keys = (sold.keys.meta, sold.keys.orders)
+    assert sold.client.fcall_ro("hs_order", 2, *keys, field) == [b"FENCED"]
+    sold.client.delete(sold.keys.meta)
+    assert sold.client.fcall_ro("hs_order", 2, *keys, field) == [b"FENCED"]
+
+
+@pytest.mark.parametrize("name", [*KEYS, "stream"])
+def test_a_key_of_another_kind_is_none(sold: Partition, name: str) -> None:
+    lose(sold, name)
+    sold.client.rpush(getattr(sold.keys, name), "whose?")
+    status = sold.status()
+    assert ("armed_seq" in status, status["stream_seq"]) == (name == "stream", 0 if name == "stream" else 2)
+    sold.disarm()
+    assert sold.arm(1, 2)[0] == "REFUSED"
+    assert sold.renew(2) == ["OK", "rebuilding"]
+    assert sold.finish(2) == ["OK"]
+    assert sold.status()["whole"] == 1
+
+
 def test_the_marks_are_no_records(sold: Partition) -> None:
     """They are beside what is there: counted by nobody, due never, and no order."""
     assert sold.client.hget(sold.keys.orders, MARK) == b"1"

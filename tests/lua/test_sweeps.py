@@ -226,9 +226,13 @@ def test_order_reads_the_record_and_the_partitions_time(still: Make) -> None:
     assert found is not None
     assert (found.state, found.state_at(judged_at), judged_at >= now) == (OrderState.HELD, OrderState.EXPIRED, True)
     assert partition.order("1ub")[0] is None
-    partition.disarm()
-    assert partition.order("1ua")[0] == record
-    partition.client.delete(*partition.all_keys)
-    none, now = partition.order("1ua")
-    assert none is None
-    assert 0 < now < FAR
+    assert 0 < judged_at < FAR
+
+
+def test_what_is_not_armed_tells_of_no_order(partition: Partition) -> None:
+    """Its memory may be an older one."""
+    partition.deduct(order("a"))
+    keys = (partition.keys.meta, partition.keys.orders)
+    for change in (partition.disarm, lambda: partition.client.delete(*partition.all_keys)):
+        change()
+        assert partition.client.fcall_ro("hs_order", 2, *keys, order("a")[0]) == [b"FENCED"]

@@ -12,7 +12,7 @@ from hotsku.engine.engine import Engine, check_page
 from hotsku.engine.item_path import ItemPath
 from hotsku.engine.views import OrderEvent, order_event
 from hotsku.errors import BackendUnavailable, InvalidRequest
-from hotsku.ports import DetailRow, Lost
+from hotsku.ports import DetailRow, Fenced, Lost
 
 _STATES = ", ".join(OrderState)
 
@@ -32,6 +32,8 @@ class Lookup(Engine):
             record, now_ms = await self._shard.order(path.partitions[partition].ref, field)
         except Lost as error:
             raise BackendUnavailable(str(error)) from error
+        except Fenced as error:  # the ledger may not have the order yet, or not its last step
+            raise BackendUnavailable("a shard's memory is not the one that was armed; ask again") from error
         if record is None and (row := await self._ledger.order(path.item.id, order_id, buyer_id)):
             record = record_of(row)
         if record is not None:

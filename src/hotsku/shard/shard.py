@@ -247,8 +247,8 @@ class WireShard:
         """An accepted order's record, if it is still on the shard, and the partition's time: a hold whose time is over
         may not have been expired yet (`OrderRecord.state_at`)."""
         k = self._partition(ref)
-        reply = await self._router.send(k.slot, "FCALL_RO", "hs_order", 2, k.meta, k.orders, field)
-        record, now_ms = cast("tuple[bytes | None, int]", reply)
+        reply = _checked(await self._router.send(k.slot, "FCALL_RO", "hs_order", 2, k.meta, k.orders, field))
+        record, now_ms = cast("tuple[bytes | None, int]", reply[1:])
         return None if record is None else parse_record(record), now_ms
 
     async def bought(self, ref: PartitionRef) -> list[int]:

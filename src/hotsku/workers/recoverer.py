@@ -4,7 +4,7 @@ incarnation begin where it is not, or where another copy has taken over."""
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.recovery import Evidence, Verdict, judge_restart
@@ -160,7 +160,7 @@ class Recoverer:
         away = False
         for start in range(0, len(rows), _AT_ONCE):
             some = rows[start : start + _AT_ONCE]
-            statuses = await _unless_lost(reachable, self._shard, [row.ref for row in some]) or {}
+            statuses = await _unless_lost(reachable, self._shard, [row.ref for row in some], self._say_refused) or {}
             away = away or len(statuses) < len(some)
             unarmed += [row for row in some if row.ref in statuses and not statuses[row.ref].armed]
         return unarmed, away
@@ -189,7 +189,7 @@ class Recoverer:
                 some = [row for row in rows[start : start + _AT_ONCE] if self._shard.name_of(row.ref) in durabilities]
                 armed = await asyncio.gather(
                     *(
-                        _unless_lost(self._rearm_one, row.ref, durabilities[self._shard.name_of(row.ref)])
+                        self._unless_refused(row.ref, self._rearm_one, durabilities[self._shard.name_of(row.ref)])
                         for row in some
                     )
                 )
@@ -245,15 +245,21 @@ class Recoverer:
         renewed: list[PartitionRef] = []
         for start in range(0, len(refs), _AT_ONCE):
             some = refs[start : start + _AT_ONCE]
-            opened = await asyncio.gather(*(self._renew_unless_refused(ref) for ref in some))
+            opened = await asyncio.gather(*(self._unless_refused(ref, self._renew_one) for ref in some))
             renewed += [ref for ref, each in zip(some, opened, strict=True) if each]
         self._renewing = len(renewed) < len(refs) or (self._renewing and not refs)
         return renewed
 
-    async def _renew_unless_refused(self, ref: PartitionRef) -> bool | None:
-        """A server that refuses (it is full) is felt by its partitions alone."""
+    async def _unless_refused(
+        self,
+        ref: PartitionRef,
+        work: Callable[Concatenate[PartitionRef, P], Awaitable[bool]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> bool | None:
+        """A server that refuses (it is full; a key is somebody else's) is felt by its partitions alone."""
         try:
-            return await _unless_lost(self._renew_one, ref)
+            return await _unless_lost(work, ref, *args, **kwargs)
         except BackendUnavailable as error:
             _log.warning("not led on yet", item_id=ref.item_id, partition=ref.partition, why=str(error))
             return None
@@ -293,6 +299,13 @@ class Recoverer:
         one_of = {self._shard.name_of(row.ref): row.ref for row in rows}
         found = await asyncio.gather(*(_unless_lost(self._shard.durability, ref) for ref in one_of.values()))
         return {name: each for name, each in zip(one_of, found, strict=True) if each is not None}
+
+    def _say_refused(self, ref: PartitionRef, why: str) -> None:
+        if self._said.get((ref, 0)) != why:
+            self._said[ref, 0] = why
+            _log.error(
+                "the shard refuses to tell of a partition", item_id=ref.item_id, partition=ref.partition, why=why
+            )
 
     def _say(self, row: PartitionRow, status: PartitionStatus, verdict: Verdict) -> None:
         key = (row.ref, row.incarnation)

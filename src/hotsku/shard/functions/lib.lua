@@ -95,11 +95,11 @@ local function is_marked(value, incarnation)
   return tonumber(value) == incarnation
 end
 
--- Whether what lies beside the meta hash is all there.
+-- Whether what lies beside the meta hash is all there. A key of another kind is not: it is somebody else's.
 local function has_all(keys, incarnation)
-  return is_marked(redis.call('HGET', keys[2], MARK), incarnation)
-    and is_marked(redis.call('HGET', keys[3], MARK), incarnation)
-    and redis.call('ZRANGE', keys[5], -1, -1)[1] == MARK
+  return is_marked(redis.pcall('HGET', keys[2], MARK), incarnation)
+    and is_marked(redis.pcall('HGET', keys[3], MARK), incarnation)
+    and redis.pcall('ZRANGE', keys[5], -1, -1)[1] == MARK
 end
 
 -- A partition of which something is missing decides nothing more: its recoverer has it rebuilt.
@@ -200,7 +200,8 @@ end
 -- The incarnation and the seq of the last entry that the stream ever had; 0 and 0 where it had none.
 local function last_event(stream_key)
   if redis.call('EXISTS', stream_key) == 0 then return 0, 0 end
-  local info = redis.call('XINFO', 'STREAM', stream_key)
+  local info = redis.pcall('XINFO', 'STREAM', stream_key)
+  if info.err then return 0, 0 end -- it is no stream
   for i = 1, #info, 2 do
     if info[i] == 'last-generated-id' then
       local incarnation, seq = string.match(info[i + 1], '^(%d+)-(%d+)$')

@@ -3,6 +3,13 @@
 -- Reply flat array of names and values: the meta hash's fields, and armed_incarnation, armed_seq (absent when unarmed),
 --       whole (1 where orders, buyers and holds are all there, else 0; then it is not armed either), stream_incarnation,
 --       stream_seq, orders, holds, now_ms. Empty when the shard does not have the partition.
+
+-- How many members a key has without its mark; 0 where it is of another kind.
+local function count_members(count, key, marked)
+  local members = redis.pcall(count, key)
+  return type(members) == 'number' and members - (marked and 1 or 0) or 0
+end
+
 local function read_status(keys)
   local reply = redis.call('HGETALL', keys[1])
   if #reply == 0 then return reply end
@@ -19,8 +26,8 @@ local function read_status(keys)
   local stream_incarnation, stream_seq = last_event(keys[4])
   add('stream_incarnation', stream_incarnation)
   add('stream_seq', stream_seq)
-  add('orders', redis.call('HLEN', keys[2]) - (redis.call('HGET', keys[2], MARK) and 1 or 0))
-  add('holds', redis.call('ZCARD', keys[5]) - (redis.call('ZRANGE', keys[5], -1, -1)[1] == MARK and 1 or 0))
+  add('orders', count_members('HLEN', keys[2], redis.pcall('HGET', keys[2], MARK)))
+  add('holds', count_members('ZCARD', keys[5], redis.pcall('ZRANGE', keys[5], -1, -1)[1] == MARK))
   add('now_ms', server_ms())
   return reply
 end
