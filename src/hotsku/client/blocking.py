@@ -7,6 +7,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
+from hotsku.client import deadline
 from hotsku.client.operations import Operations
 from hotsku.client.transport import Gateway, broken, make_terms, replied
 from hotsku.client.wire import Broken, Heard, Operation, Pause, Reply, Send
@@ -27,7 +28,7 @@ def _blocking(
 
 class BlockingClient:
     """The same for threads; any number of them may use one at once. Arguments are those of `Client`, but that `http` is
-    an `httpx.Client`. An attempt may take up to `attempt_s` each to connect, to be sent and to be answered."""
+    an `httpx.Client`."""
 
     def __init__(
         self,
@@ -73,8 +74,11 @@ class BlockingClient:
                 heard = self._send(act)
 
     def _send(self, act: Send) -> Reply | Broken:
+        request = self._gateway.request(act, self._http)
+        request.extensions["trace"] = deadline.note
         try:
-            return replied(self._http.send(self._gateway.request(act, self._http), follow_redirects=False))
+            with deadline.attempt(act.timeout_s, self.operations.terms.now_s):
+                return replied(self._http.send(request, follow_redirects=False))
         except httpx.RequestError as error:
             return broken(error)
 
