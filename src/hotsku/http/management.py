@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from hotsku import __version__
 from hotsku.engine.inventory import Inventory
@@ -75,8 +76,8 @@ def _answer_faults(app: FastAPI) -> None:
         return response(failed(_named(error)))
 
     @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: Exception) -> Response:
-        return response(_of_http(error))
+    async def http_error(request: Request, error: Exception) -> Response:
+        return response(_of_http(error, request))
 
     @app.exception_handler(Exception)
     async def bug(_: Request, error: Exception) -> Response:
@@ -92,12 +93,21 @@ def _named(error: Exception) -> Exception:
     return InvalidRequest(field, QUERY_WORDS.get(field) or str(first["msg"]).removeprefix("Input should be "))
 
 
-def _of_http(error: Exception) -> Answer:
+def _of_http(error: Exception, request: Request) -> Answer:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    allow = (getattr(error, "headers", None) or {}).get("Allow", "")
     if status == 404:
         return problem(404, "not_found", "there is no such route", field="path")
     if status == 405:
+        allow = ", ".join(_methods(request))
         headers = ((b"allow", allow.encode()),)
         return problem(405, "method_not_allowed", f"method must be {allow}", field="method", headers=headers)
     return problem(status, "invalid_request", "the request is not valid")
+
+
+def _methods(request: Request) -> list[str]:
+    """Those of the path: the framework names those of one of its routes alone."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return sorted(methods)
