@@ -52,14 +52,19 @@ def test_every_answer_is_documented(gateway: Gateway, tmp_path: Path) -> None:
         assert 'status="500"' not in http.get("/metrics").text
 
 
+_MAY = {"400", "401", "403", "405", "408", "413", "429", "431", "500", "503"}
+
+
 def test_it_has_every_route_and_what_any_route_may_answer(gateway: Gateway) -> None:
-    with gateway.client() as http:
+    with gateway.client(headers=_KEY) as http:
         paths = http.get("/openapi.json").json()["paths"]
         assert http.get("/docs").status_code == 200
+        for path in ("/v1/items", "/v1/items/a/orders/0", "/metrics", "/healthz", "/docs"):
+            assert http.request("GET", path, content=b" " * 10_000).status_code == 413
     assert {"/healthz", "/readyz", "/metrics", "/console", "/docs", "/openapi.json"} <= paths.keys()
     for path in ("/docs", "/openapi.json", "/console"):
         assert paths[path]["get"]["security"] == []
     for operations in paths.values():
         for operation in operations.values():
-            assert {"400", "401", "403", "405", "408", "429", "431", "500", "503"} <= operation["responses"].keys()
+            assert operation["responses"].keys() >= _MAY
             assert "Allow" in operation["responses"]["405"]["headers"]

@@ -121,7 +121,6 @@ def creates(body: Body[Any], kind: type) -> Document:
             "201": answer("It is new.", kind),
             "202": PENDING,
             "409": refusal("It is there with other figures."),
-            "413": TOO_LARGE,
         },
     }
 
@@ -135,7 +134,7 @@ def changes(body: Body[Any], kind: type, **refusals: str) -> Document:
     others = {status.removeprefix("s"): refusal(words) for status, words in refusals.items()}
     return {
         "requestBody": takes(body),
-        "responses": answers(kind)["responses"] | {"202": PENDING, "413": TOO_LARGE} | others,
+        "responses": answers(kind)["responses"] | {"202": PENDING} | others,
     }
 
 
@@ -183,6 +182,7 @@ def _complete(path: str, route: Document) -> None:
     for passing in ("429", "503"):
         responses[passing].setdefault("headers", RETRY_AFTER)
     responses["405"]["headers"] = ALLOW
+    responses["413"] = TOO_LARGE  # also where the route reads no body: one may come all the same
     if path.startswith("/v1/items/{sku}"):
         responses.setdefault("404", NO_ITEM)
     for parameter in route.get("parameters", ()):

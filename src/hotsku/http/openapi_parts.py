@@ -76,5 +76,4 @@ def operation(
     made: Document = {"summary": summary, "operationId": name, "parameters": [*parameters], "responses": responses}
     if body is not None:
         made["requestBody"] = takes(body)
-        responses["413"] = TOO_LARGE
     return made | ({"description": description} if description else {})
