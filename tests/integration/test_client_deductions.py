@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.support.folder_processes import Folder, embedded_folder
@@ -116,6 +116,13 @@ async def test_faults_are_those_of_the_engine(stock: Twin, sku: str, proxy: Http
         assert refused.value.field == next(iter(wrong))
     with pytest.raises(InvalidRequest, match="sku"):
         await stock("deduct", "../items", 1)
+    for field, value, words in (
+        ("hold_ttl", timedelta(0), "a timedelta of at least 1 ms"),
+        ("opens_at", datetime(2999, 1, 1), "a timezone-aware datetime"),  # noqa: DTZ001  # that is what is wrong
+        ("closes_at", datetime(9999, 12, 31, tzinfo=UTC), "a timezone-aware datetime"),
+    ):
+        with pytest.raises(InvalidRequest, match=f"{field} must be {words}"):
+            await stock("create_item", sku, 10, **{field: value})
     assert len(proxy.requests) == asked, "what is wrong by itself is not sent"
     with pytest.raises(UnknownItem, match="no-such-item"):
         await stock("deduct", "no-such-item", 1)

@@ -1,6 +1,7 @@
 """Bodies: closed schemas, no guesses, and every refusal names the field."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from hotsku.http.bodies import (
     RELEASE,
     RESERVATION,
     RESTOCK,
+    read_item,
 )
 from hotsku.http.strict_json import Body
 
@@ -108,6 +110,27 @@ def test_what_is_refused_of_an_item(more: dict[str, object], field: str) -> None
     with pytest.raises(InvalidRequest) as caught:
         ITEM.read(json.dumps({"sku": "a", "total": 1} | more).encode())
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "what"),
+    [
+        ("hold_ttl", ("PT0S", "-PT1S", "P4Y", "P2000D", 900), "an ISO 8601 duration"),
+        ("opens_at", ("1970-01-01T00:00:00Z", "9999-01-01T00:00:00Z", "2026-01-01"), "an RFC 3339 time"),
+        ("closes_at", ("1969-01-01T00:00:00Z", "9999-12-31T23:00:00-12:00", 1), "an RFC 3339 time"),
+    ],
+)
+def test_times_of_an_item_are_refused_in_the_words_of_the_page(
+    field: str, values: tuple[object, ...], what: str
+) -> None:
+    for value in values:
+        with pytest.raises(InvalidRequest) as caught:
+            read_item(json.dumps({"sku": "a", "total": 1, field: value}).encode())
+        assert caught.value.field == field
+        assert caught.value.allowed.startswith(what)
+        assert "datetime" not in str(caught.value)
+        assert "timedelta" not in str(caught.value)
+    assert read_item(b'{"sku": "a", "total": 1, "hold_ttl": "PT5M"}').hold_ttl == timedelta(minutes=5)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from hotsku.client.answers import fault_of
 from hotsku.client.asking import Asking, ask, changing, reading
 from hotsku.client.wire import Operation, Reply, Request
 from hotsku.domain.conservation import AuditReport
-from hotsku.domain.identity import check_id, check_quantity
+from hotsku.domain.identity import check_id, check_quantity, check_ttl
 from hotsku.domain.item import Routing
+from hotsku.domain.times import to_ms
 from hotsku.engine.views import ItemView, PartitionView
-from hotsku.errors import InvalidRequest
 from hotsku.managing import StateChange
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class ItemOperations(Asking):
             "limit_per_buyer": limit_per_buyer,
             "opens_at": _time("opens_at", opens_at),
             "closes_at": _time("closes_at", closes_at),
-            "hold_ttl": hold_ttl,
+            "hold_ttl": _duration("hold_ttl", hold_ttl),
             "routing": routing,
             "refund_restores_limit": refund_restores_limit,
         }
@@ -123,6 +123,10 @@ def _decoded(reply: Reply, kind: type[T]) -> T:
 
 
 def _time(field: str, value: datetime | None) -> datetime | None:
-    if value is not None and value.utcoffset() is None:
-        raise InvalidRequest(field, "a timezone-aware datetime")
+    to_ms(field, value)
+    return value
+
+
+def _duration(field: str, value: timedelta) -> timedelta:
+    check_ttl(value, field)
     return value

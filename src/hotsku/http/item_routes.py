@@ -9,8 +9,8 @@ from hotsku.engine.views import ItemView
 from hotsku.errors import IdempotencyConflict
 from hotsku.http import openapi
 from hotsku.http.answers import problem
-from hotsku.http.bodies import BUYER_PATTERN, ID_PATTERN, ITEM, ItemBody
-from hotsku.http.managing import MAX_PAGE, only, read, response, told
+from hotsku.http.bodies import BUYER_PATTERN, ID_PATTERN, ITEM, ItemBody, read_item
+from hotsku.http.managing import MAX_PAGE, only, response, told
 from hotsku.http.pages import ItemsPage, Registry
 from hotsku.http.shard_numbers import ShardNumbers
 
@@ -38,7 +38,7 @@ def item_routes(app: FastAPI, stock: Inventory, numbers: ShardNumbers) -> None:
         openapi_extra=openapi.creates(ITEM, ItemView),
     )
     async def create_item(request: Request) -> Response:
-        body = await read(ITEM, request)
+        body = read_item(await request.body())
         try:
             view, new = await _create(stock, body)
         except IdempotencyConflict as error:

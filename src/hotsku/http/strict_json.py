@@ -37,7 +37,7 @@ class Body(Generic[T]):
         self.kind = kind
         self.optional = optional
         self._decode = msgspec.json.Decoder(kind).decode
-        self._allowed = allowed
+        self.allowed = allowed
         self._nested = nested
         self._keys = [f'"{name}"'.encode() for name in kind.__struct_encode_fields__]
 
@@ -94,11 +94,11 @@ class Body(Generic[T]):
             return InvalidRequest(_joined(place, _shown(unknown[1])), why)
         if missing := _MISSING.match(message):
             return InvalidRequest(
-                _joined(place, missing[1]), f"given: {self._allowed.get(missing[1], 'it is required')}"
+                _joined(place, missing[1]), f"given: {self.allowed.get(missing[1], 'it is required')}"
             )
         name = place.rpartition(".")[2]
-        if name in self._allowed:
-            return InvalidRequest(place, self._allowed[name])
+        if name in self.allowed:
+            return InvalidRequest(place, self.allowed[name])
         return InvalidRequest(place or "body", f"one JSON object with {self._names(place) or 'no fields'}")
 
     def _names(self, place: str) -> str:
