@@ -200,15 +200,20 @@ def test_items_are_listed_by_sku(http: httpx.Client) -> None:
     assert [item["sku"] for item in second["items"]] == ["limited", "measured"]
     everything = http.get("/v1/items").json()
     assert everything["next"] is None
-    for query in ("limit=0", "limit=1001", "limit=x"):
+    for word in ("0", "1001", "x", "1.0", "%201", "1%0A", "%2B1", "1_0", "-1", "1e1", "", "%D9%A1", "9" * 5_000):
+        query = f"limit={word}"
         assert no(http.get(f"/v1/items?{query}"), 400)["detail"] == "limit must be an integer from 1 to 1000"
     assert no(http.get("/v1/items?skip=1"), 400)["field"] == "skip"
     # A database may have no NUL in its text: PostgreSQL fails.
     assert no(http.get("/v1/items?after=%00"), 400)["field"] == "after"
     bad_sku = str(no(http.get("/v1/audit?sku=a%20b"), 400)["detail"])
     assert bad_sku == "sku must be 1 to 64 characters of A-Z a-z 0-9 . _ : @ + = -"
-    older = "/v1/items/sneaker/orders?older_than_s=-1"
-    assert no(http.get(older), 400)["detail"] == "older_than_s must be an integer from 0 to 1000000000"
+    orders = "/v1/items/sneaker/orders"
+    for word in ("-1", "1.0", "%201", "1000000001"):
+        older = no(http.get(f"{orders}?older_than_s={word}"), 400)
+        assert older["detail"] == "older_than_s must be an integer from 0 to 1000000000"
+        assert no(http.get(f"{orders}?limit={word}"), 400)["field"] == "limit"
+    assert http.get(f"{orders}?older_than_s=0&limit=007").status_code == 200
 
 
 def test_figures_partitions_and_the_audit(http: httpx.Client) -> None:

@@ -10,7 +10,7 @@ from hotsku.errors import IdempotencyConflict
 from hotsku.http import openapi
 from hotsku.http.answers import problem
 from hotsku.http.bodies import BUYER_PATTERN, ID_PATTERN, ITEM, ItemBody, read_item
-from hotsku.http.managing import MAX_PAGE, only, response, told
+from hotsku.http.managing import DIGITS, MAX_PAGE, only, response, told
 from hotsku.http.pages import ItemsPage, Registry
 from hotsku.http.shard_numbers import ShardNumbers
 
@@ -25,7 +25,7 @@ def item_routes(app: FastAPI, stock: Inventory, numbers: ShardNumbers) -> None:
         openapi_extra=openapi.answers(ItemsPage),
     )
     async def items(
-        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+        limit: Annotated[int, DIGITS, Query(ge=1, le=MAX_PAGE)] = 100,
         after: Annotated[str | None, Query(pattern=BUYER_PATTERN)] = None,
     ) -> Response:
         views = await stock.items(after, limit)

@@ -4,6 +4,7 @@ from typing import TypeVar
 
 from fastapi import Request, Response, params
 from msgspec import Struct
+from pydantic import BeforeValidator
 
 from hotsku.errors import InvalidRequest
 from hotsku.http.answers import JSON, Answer, encode
@@ -11,6 +12,17 @@ from hotsku.http.bodies import BUYER_WORDS, ID_WORDS
 from hotsku.http.strict_json import Body
 
 T = TypeVar("T", bound=Struct)
+
+
+def _digits(value: str) -> str:
+    # The framework would read 1.0, 1_0 and blanks around it as an integer, too.
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError
+    return value
+
+
+# What integers of a query are written in.
+DIGITS = BeforeValidator(_digits)
 
 MAX_PAGE = 1000
 # Seconds: some thirty years.

@@ -10,7 +10,7 @@ from hotsku.engine.inventory import Inventory
 from hotsku.http import openapi
 from hotsku.http.answers import problem
 from hotsku.http.bodies import BUYER_PATTERN
-from hotsku.http.managing import MAX_AGE_S, MAX_PAGE, only, response, told
+from hotsku.http.managing import DIGITS, MAX_AGE_S, MAX_PAGE, only, response, told
 from hotsku.http.order_answers import order_answer
 from hotsku.http.orders_after import order_at, place_of
 from hotsku.http.pages import History, OrdersPage
@@ -28,9 +28,9 @@ def order_routes(app: FastAPI, stock: Inventory) -> None:
     async def orders(
         sku: str,
         state: OrderState | None = None,
-        older_than_s: Annotated[int | None, Query(ge=0, le=MAX_AGE_S)] = None,
+        older_than_s: Annotated[int | None, DIGITS, Query(ge=0, le=MAX_AGE_S)] = None,
         after: Annotated[str | None, Query(max_length=64)] = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+        limit: Annotated[int, DIGITS, Query(ge=1, le=MAX_PAGE)] = 100,
     ) -> Response:
         older_than = None if older_than_s is None else timedelta(seconds=older_than_s)
         found = await stock.orders(sku, state=state, older_than=older_than, after=order_at(sku, after), limit=limit)
