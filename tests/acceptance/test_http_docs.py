@@ -1,4 +1,5 @@
-"""The calls of docs/http.md run as they stand, in order, and hear what the page says. "…" is never the same."""
+"""The calls of docs/http.md run as they stand, in order, and hear what the page says, in its order. "…" is never the
+same."""
 
 import json
 import re
@@ -26,7 +27,7 @@ class Shown:
         if self._value == _DIFFERENT:
             return isinstance(heard, str) and heard != ""
         if isinstance(self._value, dict) and isinstance(heard, dict):
-            return self._value.keys() == heard.keys() and all(Shown(self._value[key]) == heard[key] for key in heard)
+            return list(self._value) == list(heard) and all(Shown(self._value[key]) == heard[key] for key in heard)
         if isinstance(self._value, list) and isinstance(heard, list):
             return [Shown(value) for value in self._value] == heard
         return self._value == heard
