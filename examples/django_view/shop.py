@@ -48,6 +48,8 @@ def buy(request: HttpRequest, sku: str) -> HttpResponse:
         return JsonResponse({"detail": str(error)}, status=400)
     except hotsku.UnknownItem as error:
         return JsonResponse({"detail": str(error)}, status=404)
+    except hotsku.IdempotencyConflict as error:  # the order is there with other content: no repetition changes that
+        return JsonResponse({"detail": str(error)}, status=422)
     except hotsku.HotSKUError:  # nobody knows, or not now: the page sends the same form again
         return JsonResponse({"outcome": "pending"}, status=503, headers={"Retry-After": "1"})
     answer = {"outcome": sold.outcome, "replayed": sold.replayed, "available": sold.available}

@@ -126,7 +126,8 @@ def test_the_example_of_the_clients_page(gateway: Gateway) -> None:
 
 
 def test_django_sells_over_the_gateway(gateway: Gateway, stock: BlockingClient) -> None:
-    stock.create_item("django", 3)
+    stock.create_item("django", 4)
+    stock.reserve("django", 1, order_id="o-held", buyer_id="u-1")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = ["examples/django_view/shop.py", "runserver", "--noreload", str(port)]
@@ -147,6 +148,7 @@ def test_django_sells_over_the_gateway(gateway: Gateway, stock: BlockingClient) 
         assert sorted(statuses) == [200, 200, 409, 409, 409, 409]
         assert buy("o-9") == (409, {"outcome": "sold_out", "replayed": False, "available": 0})
         assert buy("a b")[0] == 400
+        assert buy("o-held")[0] == 422, "it is held, not sold; the same again would hear the same"
         assert buy("o-1", "no-such-item")[0] == 404
     eventually(lambda: stock.item("django").sold == 3, "the ledger has it")
 
