@@ -71,20 +71,23 @@ async def pay(order_id: str, buyer: Buyer, stock: Stock) -> dict[str, object]:
     buyer_id = buyer.buyer_id
     begun = await stock.begin_payment(SKU, order_id=order_id, buyer_id=buyer_id)  # the hold lasts, even past a close
     if begun.outcome not in (Outcome.HELD, Outcome.CONFIRMED):
-        raise HTTPException(404 if begun.outcome is Outcome.NOT_FOUND else 409, {"outcome": begun.outcome})
+        raise refusal(begun)
     payment_ref = charge(order_id, begun.quantity)
     sold = await stock.confirm(SKU, order_id=order_id, buyer_id=buyer_id, payment_ref=payment_ref)
     if sold.refund_payment_ref is not None:
         give_back(sold.refund_payment_ref)
     if sold.outcome is not Outcome.CONFIRMED:
-        raise HTTPException(409, {"outcome": sold.outcome})
+        raise refusal(sold)
     return told(sold)
 
 
 @app.delete("/orders/{order_id}")
 async def cancel(order_id: str, buyer_id: str, stock: Stock) -> dict[str, object]:
     """Give back what the order holds."""
-    return told(await stock.release(SKU, order_id=order_id, buyer_id=buyer_id))
+    released = await stock.release(SKU, order_id=order_id, buyer_id=buyer_id)
+    if released.outcome is not Outcome.RELEASED:  # there is no such order, or it is paid, or its time was over
+        raise refusal(released)
+    return told(released)
 
 
 @app.get("/stock")
@@ -110,6 +113,10 @@ async def try_again(_: Request, error: Exception) -> JSONResponse:
 
 def told(order: Deduction) -> dict[str, object]:
     return {"outcome": order.outcome, "state": order.state, "expires_at": order.expires_at, "receipt": order.receipt}
+
+
+def refusal(order: Deduction) -> HTTPException:
+    return HTTPException(404 if order.outcome is Outcome.NOT_FOUND else 409, {"outcome": order.outcome})
 
 
 def charge(order_id: str, quantity: int) -> str:

@@ -89,6 +89,9 @@ def test_reserve_pay_confirm(fastapi_shop: httpx.Client) -> None:
     assert fastapi_shop.post("/orders", json={**order, "quantity": 1}).status_code == 422
     assert fastapi_shop.post("/orders", json={**order, "order_id": "a b"}).status_code == 400
     assert fastapi_shop.post("/orders/nobody/payment", json={"buyer_id": "u-1"}).status_code == 404
+    for order_id, status, outcome in (("nobody", 404, "not_found"), ("o-1", 409, "confirmed")):
+        cancelled = fastapi_shop.delete(f"/orders/{order_id}", params={"buyer_id": "u-1"})
+        assert (cancelled.status_code, cancelled.json()["detail"]) == (status, {"outcome": outcome})
 
 
 def test_a_rush_of_buyers_of_whom_some_cancel(fastapi_shop: httpx.Client) -> None:
