@@ -266,6 +266,27 @@ def test_wrong_methods_and_paths(http: httpx.Client) -> None:
         assert no(http.get(path), 404)["field"] == "path"
 
 
+def test_pages_at_a_foreign_name_change_nothing(http: httpx.Client, gateway: Gateway) -> None:
+    """A site may lead its own name to this machine: then its pages are of the same site for the browser."""
+    foreign = f"evil.example:{gateway.port}"
+    page = {"Host": foreign, "Origin": f"http://{foreign}", "Sec-Fetch-Site": "same-origin"}
+    order, cart = {"order_id": "rebound"}, {"order_id": "rebound", "lines": [{"sku": "sneaker"}]}
+    for path, body in (
+        ("/v1/items/sneaker/deductions", order),
+        ("/v1/items/sneaker/deductions", order),  # the same head again
+        ("/v1/items/sneaker/deductions:batch", {"orders": [order]}),
+        ("/v1/carts", cart),
+        ("/v1/items", {"sku": "rebound", "total": 1}),
+        ("/v1/items/sneaker/pause", {}),
+    ):
+        assert no(http.post(path, json=body, headers=page), 403)["field"] == "host"
+    assert no(http.get("/v1/items/sneaker/orders/rebound"), 404)
+    path = "/v1/items/sneaker/deductions"
+    assert http.post(path, json={"order_id": "named-1"}, headers={"Host": foreign}).status_code == 201
+    own = {"Host": f"localhost:{gateway.port}", "Origin": f"http://localhost:{gateway.port}"}
+    assert http.post(path, json={"order_id": "named-2"}, headers=own).status_code == 201
+
+
 def test_request_ids_are_taken_and_given(http: httpx.Client) -> None:
     path = "/v1/items/sneaker/deductions"
     for answer in (

@@ -104,6 +104,25 @@ def test_keys_for_strangers_are_long() -> None:
         ({"sec_fetch_site": "same-site"}, 403),
         ({"origin": "https://evil.example", "host": "127.0.0.1:8000"}, 403),
         ({"origin": "null", "host": "127.0.0.1:8000"}, 403),
+        ({"host": "stock.example"}, None),
+        *(
+            ({"origin": f"http://{host}", "host": host}, expected)
+            for host, expected in (
+                ("localhost", None),
+                ("LocalHost:8000", None),
+                ("127.8.0.1:8000", None),
+                ("[::1]:8000", None),
+                ("evil.example:8000", 403),
+                ("127.0.0.1.evil.example", 403),
+                ("localhost.evil.example", 403),
+                ("notlocalhost", 403),
+                ("10.0.0.1:8000", 403),
+                ("[::2]", 403),
+                ("", 403),
+            )
+        ),
+        ({"sec_fetch_site": "same-origin", "host": "evil.example:8000"}, 403),
+        ({"sec_fetch_site": "none", "host": "evil.example:8000"}, 403),
     ],
 )
 def test_pages_of_other_sites_change_nothing_where_there_are_no_keys(

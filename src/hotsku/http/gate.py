@@ -40,9 +40,7 @@ class Gate:
         if self._keys:
             return self._judged(head.secret, role)
         # Without keys a page of any site in a browser on this machine could sell: browsers say where a request is from.
-        if changes and head.cross_site:
-            return problem(403, "forbidden", "a page of another site may not do this without an API key")
-        return None
+        return _of_a_page(head) if changes and head.of_a_page else None
 
     def _judged(self, secret: bytes | None, role: Role) -> Answer | None:
         found = self._keys.role_of(secret) if secret else None
@@ -58,3 +56,13 @@ class Gate:
             why = f"the API key must be of the role {role.name.lower()} or a higher one"
             return problem(403, "forbidden", why, field="authorization")
         return None
+
+
+def _of_a_page(head: Head) -> Answer | None:
+    if head.cross_site:
+        return problem(403, "forbidden", "a page of another site may not do this without an API key")
+    # A site may let its own name lead here (DNS rebinding): then its pages are of the same site for the browser.
+    if not head.to_loopback:
+        why = "without an API key a page may do this only at localhost, 127.0.0.1 or [::1]"
+        return problem(403, "forbidden", why, field="host")
+    return None

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:@+=/-]{1,128}")
+_LOOPBACK = re.compile(rb"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d*)?", re.IGNORECASE)
 
 # The headers that mean something to the gateway; all others are passed over.
 _AUTHORIZATION = b"authorization"
@@ -57,6 +58,17 @@ class Head(Struct, frozen=True, gc=False):
         if len(given) > 1 and given.startswith(b'"') and given.endswith(b'"'):
             given = given[1:-1]
         return given.decode("latin-1")
+
+    @property
+    def of_a_page(self) -> bool:
+        """Whether a browser sent it, on behalf of a page."""
+        return b"sec-fetch-site" in self.headers or b"origin" in self.headers
+
+    @property
+    def to_loopback(self) -> bool:
+        """Whether it is sent to a name that is this machine's wherever it is looked up. Browsers always name one."""
+        host = self.headers.get(b"host")
+        return host is None or _LOOPBACK.fullmatch(host) is not None
 
     @property
     def cross_site(self) -> bool:
