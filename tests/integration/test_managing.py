@@ -17,7 +17,7 @@ from hotsku.domain.deduction import Deduction, Outcome
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import Item
 from hotsku.domain.routing import home
-from hotsku.errors import IdempotencyConflict, InvalidRequest, UnknownItem
+from hotsku.errors import BackendUnavailable, IdempotencyConflict, InvalidRequest, UnknownItem
 from hotsku.managing import Management, StateChange
 from hotsku.ports import Grant, Ledger, Shard
 from hotsku.stocking import open_item
@@ -442,6 +442,26 @@ async def test_while_everybody_buys_no_restock_goes_below_what_is_sold(bench: Be
     view = await engines[0].item("sku")
     assert view.total == 2_000 + changed
     assert (view.sold, view.actual) == (sold, view.total - sold)
+
+
+async def test_units_that_have_just_been_released_may_go(stack: Stack, caller: Caller) -> None:
+    """The ledger does not know of the release yet; what it will not know of, either, is refused at once."""
+    item = await stack.item(total=50, partitions=1)
+    assert await caller.hold(item, "h", quantity=10) == "A"
+    relay, applier = stack.new_relay(), stack.new_applier()
+    workers = stack.run(relay, applier)
+    assert await relay.drain(60_000) == []
+    with pytest.raises(InvalidRequest, match="quantity must be at most 40 fewer"):
+        await _management(stack).restock(item, -41, "a-1")
+    await workers.stop()
+    assert await caller.step(item, "release", "h") == "A"
+    with pytest.raises(BackendUnavailable, match="not enough units"):
+        await _management(stack, patience_ms=0).restock(item, -45, "a-2")
+    stack.run(stack.new_relay(), stack.new_applier())
+    await _management(stack).restock(item, -45, "a-2")
+    pool, preallocated, held, sold = await _sold_out_of(stack, item)
+    assert (pool + preallocated, held, sold) == (5, 0, 0)
+    await _audited(stack)
 
 
 async def test_a_restock_that_was_cut_off_is_finished_once(stack: Stack) -> None:

@@ -107,7 +107,7 @@ class Management:
         check_id("adjustment_id", adjustment_id)
         if type(quantity) is not int or not 0 < abs(quantity) <= MAX_QUANTITY:
             raise InvalidRequest("quantity", f"an integer from -{MAX_QUANTITY} to {MAX_QUANTITY}, and not 0")
-        adjust = partial(self._restocking.adjust, item, quantity, adjustment_id)
+        adjust = partial(self._restocking.adjust, item, quantity, adjustment_id, {})
         with making(f"the restock {adjustment_id!r} of {item.sku!r}"):
             done = await self._waiting.until(adjust, self._patience_ms, refs_of(item))
         if not done:

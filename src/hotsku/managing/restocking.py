@@ -13,6 +13,9 @@ from hotsku.managing.reaching import NOT_READY
 from hotsku.ports import Adjusted, Clock, Ledger, Lost, PartitionRow, PartitionStatus, Shard
 from hotsku.stocking import latest, reachable
 
+# The seq that a partition was seen at, under its incarnation.
+Seen = dict[tuple[PartitionRef, int], int]
+
 
 class Restocking:
     """Adjusts items."""
@@ -22,9 +25,20 @@ class Restocking:
         self._shard = shard
         self._clock = clock
 
-    async def adjust(self, item: Item, quantity: int, adjustment_id: str) -> bool:
-        """Try it. False where units are on their way to the pool: again, when the ledger has moved."""
-        adjusted = await self._ledger.adjust(item.id, adjustment_id, quantity, self._clock.now_ms())
+    async def adjust(self, item: Item, quantity: int, adjustment_id: str, seen: Seen) -> bool:
+        """Try it. False where units are on their way to the pool: again, when the ledger has moved.
+
+        Args:
+            seen: empty at the first try, and then what that one left.
+
+        Raises:
+            InvalidRequest: there are not so many, also when the ledger has all that the shards had at the first try.
+        """
+        adjusted = await self._try(item, quantity, adjustment_id)
+        if adjusted.status == "short" and -quantity > adjusted.actual:
+            if not await self._has_all(item, seen):
+                return False  # holds that have ended may be among what it lacks
+            adjusted = await self._try(item, quantity, adjustment_id)
         if adjusted.status == "short":
             await self._collect(item, -quantity, adjusted)
         elif adjusted.status == "conflict":
@@ -34,6 +48,17 @@ class Restocking:
         elif adjusted.status == "closed":
             raise InvalidRequest("sku", f"that of an item that is not closed; {item.sku!r} is")
         return adjusted.status == "done"
+
+    async def _try(self, item: Item, quantity: int, adjustment_id: str) -> Adjusted:
+        return await self._ledger.adjust(item.id, adjustment_id, quantity, self._clock.now_ms())
+
+    async def _has_all(self, item: Item, seen: Seen) -> bool:
+        rows = {row.ref: row for row in latest(await self._ledger.partitions(item.id)) if row.state == "open"}
+        if not seen:
+            statuses = await _reached(self._shard, rows.values())
+            seen.update({(ref, status.incarnation): status.seq for ref, status in statuses.items()})
+        known = {(row.ref, row.incarnation): row.watermark for row in rows.values()}
+        return all(known.get(key, seq) >= seq for key, seq in seen.items())
 
     async def _collect(self, item: Item, units: int, adjusted: Adjusted) -> None:
         """Have partitions give back what the pool lacks of `units`.
