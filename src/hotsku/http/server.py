@@ -50,6 +50,26 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, handshake_s: float) -> None:
+        super().__init__(config)
+        self._handshake_s = handshake_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, which has no setting for the time of a TLS handshake: the loop would wait a minute for it."""
+        loop, context = asyncio.get_running_loop(), self.config.ssl
+        handshake_s = self._handshake_s if context else None
+
+        def connection() -> GatewayProtocol:
+            return GatewayProtocol(self.config, self.server_state, {})
+
+        self.servers = [
+            await loop.create_server(
+                connection, sock=each, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=handshake_s
+            )
+            for each in sockets or []
+        ]
+        self.started = True
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals are for whoever runs us."""
@@ -76,7 +96,8 @@ async def serve(settings: Settings, options: ServerOptions, stop: asyncio.Event,
         # What is there now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        server = _Server(_config(serving, tls, settings.http_deadline_ms / 1000 + _GRACE_S))
+        deadline_s = settings.http_deadline_ms / 1000
+        server = _Server(_config(serving, tls, deadline_s + _GRACE_S), deadline_s)
         ticking = asyncio.create_task(_tick(serving, server))
         stopping = asyncio.create_task(_stop(server, stop, started))
         try:
