@@ -32,6 +32,13 @@ def _available(pool: int, row: PartitionRow, status: PartitionStatus) -> tuple[i
     return view.available, view.state
 
 
+def test_the_total_is_of_the_same_moment_as_the_other_figures() -> None:
+    """The item was read before a restock, and its figures behind it."""
+    standing = Standing(total=710, pool=10, preallocated=699, sold=1)
+    view = item_view(Item(1, ItemSpec(sku="sku", total=700, partitions=1)), standing, [], {}, NOW_MS)
+    assert view.total == 710 == view.pool + view.preallocated + view.held + view.sold
+
+
 def _status(*, left: int, installed: int, returned: int = 0, armed: int | None = 1) -> PartitionStatus:
     return PartitionStatus(
         incarnation=1, armed_incarnation=armed, armed_seq=0, left_b=left, installed=installed, returned=returned

@@ -92,6 +92,7 @@ def item_view(
     """Put an item's figures together.
 
     Args:
+        item: what never changes of it; its total and its state may be older than `standing`.
         rows: the item's partitions, from one snapshot with `standing`.
         statuses: of those that can be reached; what is in one that cannot sell (fenced) is not available.
     """
@@ -100,7 +101,7 @@ def item_view(
     state = _item_state(item, standing, available, now_ms)
     return ItemView(
         sku=spec.sku,
-        total=spec.total,
+        total=standing.total,
         pool=standing.pool,
         preallocated=standing.preallocated,
         actual=standing.actual,
