@@ -13,12 +13,13 @@ from tests.support.databases import SERVERS, Database, Kind, plain_engine, serve
 from tests.support.ledger import NOW, books_hold, figures_of, given_back, message, open_item, sale, sales, spec
 from tests.support.own_databases import own_server
 
+from hotsku.domain.cart import CartLine
 from hotsku.domain.events import PartitionRef
 from hotsku.errors import BackendUnavailable, ConservationBroken, InvalidSettings
 from hotsku.ledger import SqlLedger, apply, mysql, postgresql
 from hotsku.ledger import database as database_
 from hotsku.ledger.places import Place
-from hotsku.ports import Applied, Grant, Lease
+from hotsku.ports import Applied, CartRow, Grant, Lease
 
 pytestmark = pytest.mark.anyio
 on_servers = pytest.mark.parametrize("kept_database", SERVERS, indirect=True)
@@ -207,6 +208,44 @@ async def test_a_lock_that_is_held_for_long_is_waited_for_and_then_told(
             other.rollback()
             assert await leasing == [Lease(ref, 1, 2, 5)]
     await ledger.close()
+
+
+def _cart() -> CartRow:
+    return CartRow(
+        order_id="o",
+        buyer_id="u",
+        lines=[CartLine("b", 1)],
+        state="open",
+        held=False,
+        finished=False,
+        expires_at_ms=NOW,
+        created_at_ms=NOW,
+    )
+
+
+@on_servers
+async def test_a_locked_item_keeps_up_no_other(
+    ledger: SqlLedger, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many changes of it wait: all others, carts and leases go on."""
+    monkeypatch.setattr(database_, "_ATTEMPTS", 1_000)
+    locked, free = await open_item(ledger, spec("a", total=100), 50), await open_item(ledger, spec("b", total=100), 50)
+    engine = plain_engine(make_url(database.url), database.kind)
+    with engine.connect() as other:
+        other.execute(text("SELECT id FROM items WHERE id = :id FOR UPDATE"), {"id": locked.id})
+        restocks = [asyncio.create_task(ledger.adjust(locked.id, f"r{number}", 1, NOW)) for number in range(20)]
+        await asyncio.to_thread(_wait_until_it_waits, database)
+        assert (await ledger.adjust(free.id, "r", 5, NOW)).pool == 55
+        assert (await ledger.set_item_state(free.id, "paused")).state == "paused"
+        assert (await ledger.create_item(spec("c"), "durable", NOW)).new
+        cart = _cart()
+        assert await ledger.open_cart(cart) == cart
+        assert (await ledger.hold_cart("o", "u", NOW + 1)).held
+        assert await ledger.lease([Grant(PartitionRef(free.id, 0), 1, 1, 5)], NOW)
+        assert not any(each.done() for each in restocks)
+        other.rollback()
+        assert [each.status for each in await asyncio.gather(*restocks)] == ["done"] * 20
+    assert (await ledger.standing(locked.id)).total == 120
 
 
 @on_servers

@@ -78,15 +78,51 @@ async def test_a_closed_ledger_says_so(ledger: SqlLedger) -> None:
             await call
 
 
-async def test_with_two_lanes_a_lease_does_not_wait_for_a_message() -> None:
-    threads, gate = Threads(1, write_lanes=2), Flag()
-    blocker = asyncio.ensure_future(threads.write(Urgency.APPLY, lambda: gate.wait(60)))
-    assert await threads.write(Urgency.LEASE, lambda: "leased") == "leased"
-    assert await threads.write(Urgency.CHANGE, lambda: "changed") == "changed"
-    assert not blocker.done()
-    gate.set()
-    assert await blocker
+async def test_with_several_writers_no_kind_waits_for_another() -> None:
+    threads, gate = Threads(1, writers=3), Flag()
+    for blocked in Urgency:
+        blocker = asyncio.ensure_future(threads.write(blocked, lambda: gate.wait(60)))
+        for urgency in set(Urgency) - {blocked}:
+            assert await threads.write(urgency, lambda: "done") == "done"
+        assert not blocker.done()
+        gate.set()
+        assert await blocker
+        gate.clear()
     threads.close()
+
+
+async def test_changes_that_wait_for_one_thing_keep_up_no_other() -> None:
+    """However many they are; and they go in their order."""
+    threads, gate, done = Threads(1, writers=4), Flag(), list[int]()
+
+    def change(number: int) -> None:
+        assert gate.wait(60)
+        done.append(number)
+
+    blocked = [
+        asyncio.ensure_future(threads.write(Urgency.CHANGE, lambda number=number: change(number), "a"))  # type: ignore[misc]
+        for number in range(10)
+    ]
+    await asyncio.sleep(0)
+    for of in ("b", "c", None, "b"):
+        assert await threads.write(Urgency.CHANGE, lambda: "changed", of) == "changed"
+    assert not any(each.done() for each in blocked)
+    gate.set()
+    await asyncio.gather(*blocked)
+    assert done == list(range(10))
+    threads.close()
+
+
+async def test_what_waits_is_finished_before_the_end() -> None:
+    threads, gate = Threads(1, writers=4), Flag()
+    waiting = [asyncio.ensure_future(threads.write(Urgency.CHANGE, lambda: gate.wait(60), "a")) for _ in range(3)]
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(asyncio.to_thread(threads.close))
+    gate.set()
+    assert await asyncio.gather(*waiting) == [True] * 3
+    await closing
+    with pytest.raises(BackendUnavailable, match="closed"):
+        await threads.write(Urgency.CHANGE, lambda: None, "a")
 
 
 async def test_waiting_leases_go_before_waiting_messages() -> None:

@@ -1,6 +1,6 @@
 """Runs transactions: on the right thread, tried again where that may help, faults made plain."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
@@ -34,7 +34,7 @@ class Database:
         self.dialect = dialect
         self._writer = dialect.writer()
         self._reader = dialect.reader(readers)
-        self._threads = Threads(readers, dialect.write_lanes)
+        self._threads = Threads(readers, dialect.writers)
 
     def open(self, now_ms: int, token_hex: Callable[[int], str]) -> str:
         """Look whether the ledger can be used, and return its id. One that migrates itself is migrated. Blocks.
@@ -76,8 +76,11 @@ class Database:
         """Run `work` in a transaction that sees one snapshot."""
         return await self._threads.read(lambda: self._run(self._reader, lambda connection, _: work(connection)))
 
-    async def write(self, urgency: Urgency, work: Work[T]) -> T:
+    async def write(self, urgency: Urgency, work: Work[T], of: Hashable = None) -> T:
         """Run `work` in one transaction: all of it is committed, or nothing. It may run more than once.
+
+        Args:
+            of: what it is about; this process makes one write about it at a time. Others have processes of their own.
 
         Raises:
             Unsure: nobody knows which of the two.
@@ -92,7 +95,7 @@ class Database:
                     raise Unsure(str(error)) from error
                 raise
 
-        return await self._threads.write(urgency, run)
+        return await self._threads.write(urgency, run, of)
 
     def close(self) -> None:
         """Finish what was begun, and close. Blocks."""

@@ -17,6 +17,9 @@ from hotsku.domain.sales import Sale
 # What a partition is granted: item, partition, incarnation, its last lease so far, how many more, units in all.
 GrantRow = tuple[int, int, int, int, int, int]
 
+# One makes leases, one takes messages, and the others make changes: one that waits for a locked row keeps up no other.
+SERVER_WRITERS = 6
+
 
 class Run(Struct, frozen=True):
     """Sales of one incarnation of a partition, as rows to be made."""
@@ -57,12 +60,12 @@ class Dialect(Protocol):
         ...
 
     @property
-    def write_lanes(self) -> int:
-        """How many transactions may write at once: 1, or 2, so that leases need not wait for messages."""
+    def writers(self) -> int:
+        """How many transactions may write at once: 1, or `SERVER_WRITERS`."""
         ...
 
     def writer(self) -> Engine:
-        """Connections that write, one a lane. A row count is that of the rows found."""
+        """Connections that write, one for each writer. A row count is that of the rows found."""
         ...
 
     def reader(self, connections: int) -> Engine:

@@ -110,6 +110,7 @@ class SqlLedger:
         return await self._database.write(
             Urgency.CHANGE,
             lambda connection, earlier: items_.create_item(connection, spec, durability, now_ms, earlier),
+            of=spec.sku,
         )
 
     async def item(self, sku: str) -> Item | None:
@@ -148,7 +149,7 @@ class SqlLedger:
             UnknownItem: there is none.
         """
         return await self._database.write(
-            Urgency.CHANGE, lambda connection, _: items_.set_item_state(connection, item_id, state)
+            Urgency.CHANGE, lambda connection, _: items_.set_item_state(connection, item_id, state), of=item_id
         )
 
     async def adjust(self, item_id: int, adjustment_id: str, quantity: int, now_ms: int) -> Adjusted:
@@ -160,7 +161,9 @@ class SqlLedger:
         """
         check_quantity(abs(quantity))
         return await self._database.write(
-            Urgency.CHANGE, lambda connection, _: adjust(connection, item_id, adjustment_id, quantity, now_ms)
+            Urgency.CHANGE,
+            lambda connection, _: adjust(connection, item_id, adjustment_id, quantity, now_ms),
+            of=item_id,
         )
 
     async def partitions(self, item_id: int | None = None) -> list[PartitionRow]:
@@ -230,7 +233,9 @@ class SqlLedger:
             The partitions of which this call ended an incarnation's quarantine. Up to 500: ask until there are none.
         """
         return await self._database.write(
-            Urgency.CHANGE, lambda connection, unsure: incarnations_.end_quarantines(connection, now_ms, unsure or [])
+            Urgency.CHANGE,
+            lambda connection, unsure: incarnations_.end_quarantines(connection, now_ms, unsure or []),
+            of=("quarantines",),
         )
 
     async def lease(self, grants: Sequence[Grant], now_ms: int) -> list[Lease] | None:
@@ -302,7 +307,11 @@ class SqlLedger:
 
     async def open_cart(self, cart: CartRow) -> CartRow:
         """Make the cart, or return the one that its buyer has under this order already."""
-        return await self._database.write(Urgency.CHANGE, lambda connection, _: carts_.open_cart(connection, cart))
+        return await self._database.write(
+            Urgency.CHANGE,
+            lambda connection, _: carts_.open_cart(connection, cart),
+            of=(cart.buyer_id, cart.order_id),
+        )
 
     async def cart(self, order_id: str, buyer_id: str) -> CartRow | None:
         """The cart, if any."""
@@ -315,7 +324,9 @@ class SqlLedger:
             InvalidRequest: there is none.
         """
         return await self._database.write(
-            Urgency.CHANGE, lambda connection, _: carts_.hold_cart(connection, order_id, buyer_id, expires_at_ms)
+            Urgency.CHANGE,
+            lambda connection, _: carts_.hold_cart(connection, order_id, buyer_id, expires_at_ms),
+            of=(buyer_id, order_id),
         )
 
     async def decide_cart(
@@ -332,13 +343,16 @@ class SqlLedger:
         return await self._database.write(
             Urgency.CHANGE,
             lambda connection, _: carts_.decide_cart(connection, order_id, buyer_id, state, payment_ref, refusal),
+            of=(buyer_id, order_id),
         )
 
     async def finish_cart(self, order_id: str, buyer_id: str, *, payment_ref: str = "") -> None:
         """Every line of a decided cart has followed the decision, and has heard `payment_ref`; nothing is done where a
         payment was named since."""
         await self._database.write(
-            Urgency.CHANGE, lambda connection, _: carts_.finish_cart(connection, order_id, buyer_id, payment_ref)
+            Urgency.CHANGE,
+            lambda connection, _: carts_.finish_cart(connection, order_id, buyer_id, payment_ref),
+            of=(buyer_id, order_id),
         )
 
     async def due_carts(self, now_ms: int, limit: int) -> list[CartRow]:

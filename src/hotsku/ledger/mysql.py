@@ -26,7 +26,7 @@ from hotsku.domain.sales import Sale
 from hotsku.errors import BackendUnavailable, InvalidSettings
 from hotsku.ledger import json_rows
 from hotsku.ledger.details import sold_orders
-from hotsku.ledger.dialect import Fault, GrantRow, Run
+from hotsku.ledger.dialect import SERVER_WRITERS, Fault, GrantRow, Run
 from hotsku.ledger.tables import parked
 
 OLDEST = {"MySQL": (8, 0, 17), "MariaDB": (10, 6)}
@@ -82,7 +82,7 @@ class MysqlDialect:
 
     advice = "name a database that this user may use"
     migrates_itself = False
-    write_lanes = 2
+    writers = SERVER_WRITERS
 
     def __init__(self, url: URL, options: dict[str, str | bool]) -> None:
         self._url = url.set(drivername="mysql+pymysql")
@@ -91,7 +91,7 @@ class MysqlDialect:
 
     def writer(self) -> Engine:
         """READ COMMITTED: the guards do not need more, and it locks no gaps."""
-        return self._engine(self.write_lanes, WRITE_TIMEOUT_S, "READ COMMITTED")
+        return self._engine(self.writers, WRITE_TIMEOUT_S, "READ COMMITTED")
 
     def reader(self, connections: int) -> Engine:
         """REPEATABLE READ, read only, with the snapshot taken at once."""

@@ -21,7 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from hotsku.domain.deduction import OrderState
 from hotsku.errors import InvalidSettings
 from hotsku.ledger import json_rows
-from hotsku.ledger.dialect import Fault, GrantRow, Run
+from hotsku.ledger.dialect import SERVER_WRITERS, Fault, GrantRow, Run
 from hotsku.ledger.tables import parked
 
 OLDEST = (14,)
@@ -73,7 +73,7 @@ class PostgresqlDialect:
 
     advice = "name a database that this user may use"
     migrates_itself = False
-    write_lanes = 2
+    writers = SERVER_WRITERS
 
     def __init__(self, url: URL) -> None:
         self._url = url.set(drivername="postgresql+psycopg")
@@ -81,7 +81,7 @@ class PostgresqlDialect:
 
     def writer(self) -> Engine:
         """READ COMMITTED: the guards do not need more, and it gives up least often."""
-        return self._engine(self.write_lanes, f"SET statement_timeout = {WRITE_TIMEOUT_MS}")
+        return self._engine(self.writers, f"SET statement_timeout = {WRITE_TIMEOUT_MS}")
 
     def reader(self, connections: int) -> Engine:
         """REPEATABLE READ, read only: one snapshot a transaction."""

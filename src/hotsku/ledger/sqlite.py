@@ -66,7 +66,7 @@ class SqliteDialect:
 
     advice = "name a SQLite file in a folder that can be written"
     migrates_itself = True
-    write_lanes = 1
+    writers = 1
 
     def __init__(self, url: URL) -> None:
         self._url = url

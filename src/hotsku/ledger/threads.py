@@ -1,11 +1,12 @@
-"""Keeps SQL off the event loop: a few threads that read, and one or two that write, the most urgent first."""
+"""Keeps SQL off the event loop: a few threads that read, and one or some that write, the most urgent first."""
 
 import asyncio
-from collections.abc import Callable
+from bisect import insort
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import IntEnum
 from itertools import count
-from queue import PriorityQueue
+from threading import Lock
 from typing import TypeVar
 
 from hotsku.errors import BackendUnavailable
@@ -26,50 +27,80 @@ class Threads:
 
     Args:
         readers: how many reads may run at once.
-        write_lanes: 1: one thread writes. 2: a second one takes messages, so that nothing else waits for them.
+        writers: how many writes. 1: one thread makes them all. Else, at least 3: one makes leases, one takes messages,
+            and the others make changes, so that none of these waits for another kind.
     """
 
-    def __init__(self, readers: int, write_lanes: int = 1) -> None:
+    def __init__(self, readers: int, writers: int = 1) -> None:
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="hotsku-ledger-read")
-        self._lanes = [_Lane() for _ in range(write_lanes)]
+        if writers == 1:
+            self._lanes = dict.fromkeys(Urgency, _Lane(1))
+        else:
+            counts = {Urgency.LEASE: 1, Urgency.CHANGE: writers - 2, Urgency.APPLY: 1}
+            self._lanes = {urgency: _Lane(count) for urgency, count in counts.items()}
 
     async def read(self, work: Callable[[], T]) -> T:
         """Run `work` on a reading thread."""
         return await asyncio.wrap_future(_submit(self._readers, work))
 
-    async def write(self, urgency: Urgency, work: Callable[[], T]) -> T:
-        """Run `work` on a writing thread, after what is more urgent and what came before it."""
-        lane = self._lanes[-1 if urgency is Urgency.APPLY else 0]
-        return await asyncio.wrap_future(lane.submit(urgency, work))
+    async def write(self, urgency: Urgency, work: Callable[[], T], of: Hashable = None) -> T:
+        """Run `work` on a writing thread, after what is more urgent and what came before it.
+
+        Args:
+            of: what it is about. Of writes about the same only one runs at a time: those that wait for a lock that
+                somebody else has would soon be on all threads otherwise.
+        """
+        return await asyncio.wrap_future(self._lanes[urgency].submit(urgency, work, of))
 
     def close(self) -> None:
         """Finish what was begun, and end the threads."""
-        for lane in self._lanes:
+        for lane in self._lanes.values():
             lane.close()
         self._readers.shutdown()
 
 
-class _Lane:
-    """One thread that writes."""
+# What waits: how urgent it is, when it came, what it is about, and what is to be run.
+_Waiting = tuple[Urgency, int, Hashable, Callable[[], None]]
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hotsku-ledger-write")
-        self._waiting: PriorityQueue[tuple[Urgency, int, Callable[[], None]]] = PriorityQueue()
+
+class _Lane:
+    """Some threads that write."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="hotsku-ledger-write")
+        self._lock = Lock()
+        self._waiting: list[_Waiting] = []
+        self._busy: set[Hashable] = set()
         self._arrival = count()
 
-    def submit(self, urgency: Urgency, work: Callable[[], T]) -> Future[T]:
+    def submit(self, urgency: Urgency, work: Callable[[], T], of: Hashable) -> Future[T]:
         answer: Future[T] = Future()
-        self._waiting.put((urgency, next(self._arrival), lambda: _settle(answer, work)))
-        _submit(self._thread, self._run_next)
+        with self._lock:
+            _submit(self._threads, self._run_waiting)
+            insort(self._waiting, (urgency, next(self._arrival), of, lambda: _settle(answer, work)))
         return answer
 
     def close(self) -> None:
-        self._thread.shutdown()
+        self._threads.shutdown()
 
-    def _run_next(self) -> None:
-        # Every call of `submit` submits one of these, so there is always one to take: not its own, but the most urgent.
-        _, _, run = self._waiting.get_nowait()
-        run()
+    def _run_waiting(self) -> None:
+        # Not one alone: what waits for this thread's own write has nobody else who would come back for it.
+        while (taken := self._take()) is not None:
+            of, run = taken
+            run()
+            with self._lock:
+                self._busy.discard(of)
+
+    def _take(self) -> tuple[Hashable, Callable[[], None]] | None:
+        """The most urgent that may run now."""
+        with self._lock:
+            for index, (_, _, of, run) in enumerate(self._waiting):
+                if of is None or of not in self._busy:
+                    del self._waiting[index]
+                    if of is not None:
+                        self._busy.add(of)
+                    return of, run
+        return None
 
 
 def _submit(executor: ThreadPoolExecutor, work: Callable[[], T]) -> Future[T]:
