@@ -142,6 +142,7 @@ async def test_waiting_leases_go_before_waiting_messages() -> None:
     cancelled = asyncio.ensure_future(threads.write(Urgency.LEASE, lambda: done.append("cancelled")))
     await asyncio.sleep(0)
     cancelled.cancel()
+    await asyncio.wait([cancelled])
     await asyncio.sleep(0)
     gate.set()
     await asyncio.gather(blocker, *waiting)
