@@ -18,6 +18,7 @@ class Proxy:
     def __init__(self, target: Path) -> None:
         self.about = b"hs_deduct"
         self.faults: deque[Fault] = deque()
+        self.cut = False  # the calls after the faults are lost for as long as this is set, also those sent again
         self.calls = 0
         self._target = target
         self._held: list[tuple[bytes, asyncio.StreamReader, asyncio.StreamWriter]] = []
@@ -68,7 +69,9 @@ class Proxy:
         if self.about not in call:
             return None
         self.calls += 1
-        return self.faults.popleft() if self.faults else None
+        if self.faults:
+            return self.faults.popleft()
+        return "lose call" if self.cut else None
 
     def _start(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
