@@ -8,7 +8,7 @@ from tests.support.servers import TestServer
 from tests.support.workers import NEVER_MS, Stack, open_stack, until
 
 from hotsku.domain.events import PartitionRef, decode_events, decode_message
-from hotsku.ports import Counted, Lost, Needs, Work
+from hotsku.ports import Counted, Fenced, Lost, Needs, Work
 
 pytestmark = pytest.mark.anyio
 
@@ -157,10 +157,11 @@ async def test_a_lost_stream_fences_the_partition(stack: Stack) -> None:
     item = await stack.item()
     await stack.sell(item, 10)
     await stack.client.delete(stack.keys.partition(PartitionRef(item.id, 0)).stream)
-    await stack.sell(item, 5)
+    with pytest.raises(Fenced):
+        await stack.sell(item, 5)
+    assert await _unarmed(stack, item.id)
     stack.run(stack.new_relay())
     await until(lambda: _is(_state(stack, item.id), "fenced"))
-    await until(lambda: _unarmed(stack, item.id))
     assert await stack.topic() == []
 
 

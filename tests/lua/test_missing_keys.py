@@ -2,9 +2,11 @@
 meta, stream and fence say nothing of it."""
 
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 
+from hotsku.domain.order import parse_record
 from tests.lua.partition import MARK, Partition, hold, order, step
 
 Make = Callable[..., Partition]
@@ -141,6 +143,62 @@ def test_a_key_of_another_kind_is_none(sold: Partition, name: str) -> None:
     assert sold.renew(2) == ["OK", "rebuilding"]
     assert sold.finish(2) == ["OK"]
     assert sold.status()["whole"] == 1
+
+
+WRITES: dict[str, Callable[[Partition], object]] = {
+    "deduct": lambda partition: partition.deduct(order("c", 1, "other")).kind,
+    "hold": lambda partition: partition.deduct(hold("c", 1, "other")).kind,
+    "step": lambda partition: partition.step(step("confirm", "b", buyer="buyer")).kind,
+    "reclaim": lambda partition: partition.reclaim(1, 5)[0],
+    "expire": lambda partition: partition.expire()[0],
+    "release_holds": lambda partition: partition.release_holds()[0],
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_nothing_is_decided_that_only_a_stream_that_is_gone_would_tell(shared: Make, name: str) -> None:
+    """Made anew, the stream would lack the events before: the ledger could not follow, and all would be forgotten."""
+    sold = shared(stock=100, limit=10)
+    due = hold("b", 1, "buyer", ttl_ms=1 if name == "expire" else 10_000)
+    assert sold.deduct(order("a", 5, "buyer"), due).codes == "AA"
+    sold.tamper(state=2 if name == "release_holds" else 0)
+    lose(sold, "stream")
+    before = sold.memory().contents
+    while (answer := WRITES[name](sold)) == "OK":  # the hold of a millisecond is not over yet
+        assert sold.memory().contents == before
+    assert answer == "FENCED"
+    status = sold.status()
+    assert ("armed_seq" in status, status["seq"], status["taken"], status["returned"]) == (False, 2, 6, 0)
+    assert not sold.client.exists(sold.keys.stream)
+    fields = [order("b", 1, "buyer")[0], order("c", 1, "other")[0]]
+    held, new = cast("list[bytes | None]", sold.client.hmget(sold.keys.orders, fields))
+    assert held is not None
+    assert parse_record(held).state == "held"
+    assert new is None
+
+
+def test_a_stream_is_made_where_there_was_none_or_the_ledger_has_all_of_it(shared: Make) -> None:
+    sold = shared(stock=100)
+    assert not sold.client.exists(sold.keys.stream)
+    assert sold.deduct(order("a")).codes == "A"
+    assert len(sold.events()) == 1
+    sold.trim(1)
+    lose(sold, "stream")  # copied by a tool that leaves empty ones out
+    assert sold.deduct(order("b")).codes == "A"
+    assert [event.order_id for event in sold.events()] == ["b"]
+
+
+@pytest.mark.parametrize("name", ["holds", "stream"])
+def test_what_fails_at_a_key_of_another_kind_has_decided_nothing(sold: Partition, name: str) -> None:
+    """A call that breaks off leaves no event without its order, and no order without its event."""
+    lose(sold, name)
+    sold.client.set(getattr(sold.keys, name), "whose?")
+    orders, buyers = sold.client.hgetall(sold.keys.orders), sold.client.hgetall(sold.keys.buyers)
+    stream = sold.client.dump(sold.keys.stream)
+    assert sold.deduct(hold("c", 1, "other")).kind == "FAILED"
+    assert (sold.client.hgetall(sold.keys.orders), sold.client.hgetall(sold.keys.buyers)) == (orders, buyers)
+    assert (sold.client.dump(sold.keys.stream), sold.status()["seq"]) == (stream, 2)
+    assert sold.deduct(order("c")).kind == "FENCED"
 
 
 def test_the_marks_are_no_records(sold: Partition) -> None:

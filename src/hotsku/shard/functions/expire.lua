@@ -17,7 +17,7 @@ local function expire_holds(keys, args)
     if expire_due(changes, field, r) then ended = ended + 1 end
     if r.cart then lines[#lines + 1] = field end
   end)
-  write_changes(keys, fence, changes)
+  if not write_changes(keys, fence, changes) then return {'FENCED'} end
   local next_one = redis.call('ZRANGE', keys[5], 0, 0, 'WITHSCORES')
   return {'OK', ended, next_one[1] ~= MARK and tonumber(next_one[2]) or 0, 0, unpack(lines)}
 end

@@ -192,9 +192,15 @@ local function wants_refill(p)
   return p[standby_of(p)] < p.threshold
 end
 
--- One stream entry carries the events of one call; its id is <incarnation>-<last seq>.
-local function append_events(stream_key, p, kind, now, events)
-  redis.call('XADD', stream_key, p.incarnation .. '-' .. p.seq, 'k', kind, 't', now, 'e', events)
+-- One stream entry carries the events of one call; its id is <incarnation>-<last seq>. False where a stream is gone that
+-- had events up to `seq_before` which the ledger lacks: it is not made anew, for nobody could follow it. Called before
+-- what it tells of is written, so that nothing is decided then.
+local function append_events(stream_key, p, seq_before, kind, now, events)
+  local id = p.incarnation .. '-' .. p.seq
+  if seq_before > p.trimmed then
+    return redis.call('XADD', stream_key, 'NOMKSTREAM', id, 'k', kind, 't', now, 'e', events)
+  end
+  return redis.call('XADD', stream_key, id, 'k', kind, 't', now, 'e', events)
 end
 
 -- The incarnation and the seq of the last entry that the stream ever had; 0 and 0 where it had none.

@@ -19,10 +19,13 @@ local function reclaim_units(keys, args)
   local first = math.min(p[standby], units)
   p[standby] = p[standby] - first
   p[active] = p[active] - (units - first)
-  p.seq = p.seq + 1
+  local seq_before = p.seq
+  p.seq = seq_before + 1
   switch_buckets(p)
   fence.busy = true
-  append_events(keys[2], p, 'returned', now, cmsgpack.pack({units}))
+  if not append_events(keys[2], p, seq_before, 'returned', now, cmsgpack.pack({units})) then
+    return fence_broken(keys[1])
+  end
   redis.call('HSET', keys[1], 'left_a', p.left_a, 'left_b', p.left_b, 'active', p.active, 'seq', p.seq,
     'returned', p.returned + units, 'reclaim_no', no, 'reclaimed', units, 'clock', now)
   fence.seq = p.seq

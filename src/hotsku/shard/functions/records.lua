@@ -142,9 +142,10 @@ local function split_buyers(key, given_back)
   return kept, gone
 end
 
--- Writes what was gathered, if it was anything. KEYS as in step.lua.
+-- Writes what was gathered, if it was anything. False where the stream is gone: the partition is fenced then, and the
+-- caller says so. KEYS as in step.lua.
 local function write_changes(keys, fence, changes)
-  if #changes.events == 0 then return end
+  if #changes.events == 0 then return true end
   local p, written = changes.p, {}
   for i, field in ipairs(changes.fields) do
     written[2 * i - 1], written[2 * i] = field, changes.texts[field]
@@ -154,15 +155,19 @@ local function write_changes(keys, fence, changes)
   local kept, gone = split_buyers(keys[3], changes.given_back)
   local events = cmsgpack.pack(changes.events)
   fence.busy = true
+  write_scores(keys[5], held, let_go)
+  write_scores(keys[6], ended, {})
+  if not append_events(keys[4], p, fence.seq, 'mixed', changes.now, events) then
+    fence_broken(keys[1])
+    return false
+  end
   redis.call('HSET', keys[2], unpack(written))
   if #kept > 0 then redis.call('HSET', keys[3], unpack(kept)) end
   if #gone > 0 then redis.call('HDEL', keys[3], unpack(gone)) end
-  write_scores(keys[5], held, let_go)
-  write_scores(keys[6], ended, {})
   redis.call('HSET', keys[1], 'seq', p.seq, 'clock', changes.now)
-  append_events(keys[4], p, 'mixed', changes.now, events)
   fence.seq = p.seq
   fence.busy = false
+  return true
 end
 
 -- How many orders one call looks at: `most`, within what a call can write.

@@ -22,7 +22,7 @@ local function release_holds(keys, args)
     end
     ended = ended + 1
   end)
-  write_changes(keys, fence, changes)
+  if not write_changes(keys, fence, changes) then return {'FENCED'} end
   -- What has ended has left the set, so that the rest moved up.
   return {'OK', ended, 0, #fields < most and 0 or offset + #fields - ended}
 end

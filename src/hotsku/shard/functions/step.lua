@@ -132,7 +132,7 @@ local function step_batch(batch, time, deadline, copied)
     codes[i] = take_step(changes, r, step)
     if codes[i] ~= '-' and codes[i] ~= 'I' then answers[#answers + 1] = r.text end
   end
-  write_changes(keys, fence, changes)
+  if not write_changes(keys, fence, changes) then return {'FENCED'} end
   if #changes.events == 0 and #answers > 0 and copied then redis.call('HINCRBY', keys[1], 'replays', 1) end
   return {'OK', seq_before, #changes.events, now, table.concat(codes), unpack(answers)}
 end
