@@ -80,7 +80,11 @@ class Load:
             due = until
             while free and waiting:
                 self._send(free.popleft(), waiting.popleft())
-            free.extend(self._answered(_LOOK_S))
+            for connection in self._answered(_LOOK_S):
+                if waiting:
+                    self._send(connection, waiting.popleft())
+                else:
+                    free.append(connection)
 
     def finish(self) -> None:
         """Wait for the last answers."""
