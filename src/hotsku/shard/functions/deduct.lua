@@ -228,8 +228,6 @@ local function deduct_batch(batch, time, deadline, copied)
       or plain_events(orders, fields, codes, accepted)
     local packed = cmsgpack.pack(events)
     fence.busy = true
-    -- What another kind of key can make fail comes before the event, and the event before what it tells of.
-    if #holds > 0 then redis.call('ZADD', keys[5], unpack(holds)) end
     if not append_events(keys[4], p, seq_before, worded and 'mixed' or 'deducted', now, packed) then
       return fence_broken(keys[1])
     end
@@ -242,6 +240,7 @@ local function deduct_batch(batch, time, deadline, copied)
       end
       redis.call('HSET', keys[3], unpack(units))
     end
+    if #holds > 0 then redis.call('ZADD', keys[5], unpack(holds)) end
     redis.call('HSET', keys[1], 'left_a', p.left_a, 'left_b', p.left_b, 'active', p.active, 'seq', p.seq,
       'taken', p.taken, 'clock', now)
     fence.seq = p.seq

@@ -194,7 +194,8 @@ end
 
 -- One stream entry carries the events of one call; its id is <incarnation>-<last seq>. False where a stream is gone that
 -- had events up to `seq_before` which the ledger lacks: it is not made anew, for nobody could follow it. Called before
--- what it tells of is written, so that nothing is decided then.
+-- all that it tells of is written: nothing is decided then; and where one of those writes fails, at a key of another kind,
+-- the stream is ahead of seq, so that nobody takes what is half done for all.
 local function append_events(stream_key, p, seq_before, kind, now, events)
   local id = p.incarnation .. '-' .. p.seq
   if seq_before > p.trimmed then

@@ -155,8 +155,6 @@ local function write_changes(keys, fence, changes)
   local kept, gone = split_buyers(keys[3], changes.given_back)
   local events = cmsgpack.pack(changes.events)
   fence.busy = true
-  write_scores(keys[5], held, let_go)
-  write_scores(keys[6], ended, {})
   if not append_events(keys[4], p, fence.seq, 'mixed', changes.now, events) then
     fence_broken(keys[1])
     return false
@@ -164,6 +162,8 @@ local function write_changes(keys, fence, changes)
   redis.call('HSET', keys[2], unpack(written))
   if #kept > 0 then redis.call('HSET', keys[3], unpack(kept)) end
   if #gone > 0 then redis.call('HDEL', keys[3], unpack(gone)) end
+  write_scores(keys[5], held, let_go)
+  write_scores(keys[6], ended, {})
   redis.call('HSET', keys[1], 'seq', p.seq, 'clock', changes.now)
   fence.seq = p.seq
   fence.busy = false
