@@ -63,12 +63,22 @@ def test_proven_but_records_are_missing(change: dict[str, object]) -> None:
     assert (verdict.action, verdict.proven) == ("renew", True)
 
 
+@pytest.mark.parametrize("change", [{}, {"durability": "fast", "sealed": 100}])
+def test_proven_but_the_stream_is_gone(change: dict[str, object]) -> None:
+    """The ledger has all of it."""
+    evidence = msgspec.structs.replace(DURABLE, stream_seq=0, watermark=100, **change)
+    verdict = judge_restart(evidence)
+    assert (verdict.action, verdict.proven) == ("renew", True)
+    assert not judge_restart(msgspec.structs.replace(evidence, watermark=99)).proven
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"incarnation": 0, "seq": 0, "stream_seq": 0}, "does not have the partition"),
         ({"incarnation": 2}, "incarnation 2, the ledger 1"),
         ({"stream_seq": 99}, "stream ends at 99"),
+        ({"stream_seq": 99, "watermark": 100}, "stream ends at 99"),
         ({"watermark": 101}, "the ledger already at 101"),
         ({"acknowledged_seq": 101}, "101 was acknowledged"),
         ({"acknowledged_seq": 101, "sealed": 100}, "101 was acknowledged"),
@@ -108,12 +118,14 @@ def test_nothing_that_anyone_counted_on_may_be_missing(evidence: Evidence) -> No
     verdict = judge_restart(evidence)
     if verdict.proven:
         assert evidence.incarnation == evidence.ledger_incarnation
-        assert evidence.seq == evidence.stream_seq
+        assert evidence.stream_seq in (evidence.seq, 0)
+        assert evidence.stream_seq == evidence.seq or evidence.watermark == evidence.seq
         assert max(evidence.seq, evidence.watermark) >= evidence.acknowledged_seq
         always_synced = evidence.durability != "fast" and evidence.every_write_synced
         assert always_synced or evidence.sealed == evidence.seq
     if verdict.action == "arm":
         assert evidence.whole
+        assert evidence.seq == evidence.stream_seq
         assert evidence.seq >= evidence.watermark
         # Under the same incarnation only where no other copy can answer: there is none, or it was sealed.
         assert (evidence.durability == "durable" and evidence.single_copy) or evidence.sealed == evidence.seq

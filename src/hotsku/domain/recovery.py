@@ -64,6 +64,8 @@ def judge_restart(evidence: Evidence) -> Verdict:
     verdict = _judge_events(evidence)
     if verdict.action == "arm" and not evidence.whole:
         return Verdict("renew", "orders, buyers or holds are missing, but every event of theirs is there")
+    if verdict.action == "arm" and evidence.stream_seq != evidence.seq:
+        return Verdict("renew", "its stream is gone, but the ledger has every event of it")
     return verdict
 
 
@@ -94,7 +96,8 @@ def _what_is_missing(evidence: Evidence) -> str | None:
         return "the shard does not have the partition"
     if e.incarnation != e.ledger_incarnation:
         return f"the shard has incarnation {e.incarnation}, the ledger {e.ledger_incarnation}"
-    if e.stream_seq != e.seq:
+    is_booked = e.stream_seq == 0 and e.seq == e.watermark
+    if e.stream_seq != e.seq and not is_booked:
         return f"the stream ends at {e.stream_seq}, not at seq {e.seq}"
     if max(e.seq, e.watermark) < e.acknowledged_seq:
         return f"the shard is at seq {e.seq}, but {e.acknowledged_seq} was acknowledged"
