@@ -47,13 +47,11 @@ local function integer(argument)
   return number
 end
 
--- Reads the fields of `names`, by default all. "incarnation", "seq" and "active" must be the first of them.
-local function read_partition(meta_key, names)
-  names = names or FIELDS
-  local values = redis.call('HMGET', meta_key, unpack(names))
+local function read_partition(meta_key)
+  local values = redis.call('HMGET', meta_key, unpack(FIELDS))
   if not values[1] then return nil end
   local p = {}
-  for i = 1, #names do p[names[i]] = tonumber(values[i]) end
+  for i = 1, #FIELDS do p[FIELDS[i]] = tonumber(values[i]) end
   p.active = values[3]
   -- A partition that was begun by an earlier version of the library lacks them.
   p.version, p.state, p.restores = p.version or 0, p.state or OPEN, p.restores or 0
@@ -61,10 +59,10 @@ local function read_partition(meta_key, names)
 end
 
 -- Returns the partition and its fence, or nil and the refusal to reply. What was ended (see end.lua) stays so: its slot
--- may have been ended on another server, and come back to one that is armed for it. `names`: the fields to read, as of
--- `read_partition`; "ended" must be one of them.
-local function pass_fence(meta_key, incarnation, names)
-  local p, fence = read_partition(meta_key, names), armed[meta_key]
+-- may have been ended on another server, and come back to one that is armed for it. `read`: a reader of fewer fields than
+-- `read_partition`; incarnation, seq and ended must be among them.
+local function pass_fence(meta_key, incarnation, read)
+  local p, fence = (read or read_partition)(meta_key), armed[meta_key]
   if not p or not fence or fence.busy or p.ended == 1 or fence.incarnation ~= p.incarnation or fence.seq ~= p.seq then
     return nil, {'FENCED'}
   end
@@ -197,7 +195,7 @@ end
 -- all that it tells of is written: nothing is decided then; and where one of those writes fails, at a key of another kind,
 -- the stream is ahead of seq, so that nobody takes what is half done for all.
 local function append_events(stream_key, p, seq_before, kind, now, events)
-  local id = p.incarnation .. '-' .. p.seq
+  local id = string.format('%d-%d', p.incarnation, p.seq)
   if seq_before > p.trimmed then
     return redis.call('XADD', stream_key, 'NOMKSTREAM', id, 'k', kind, 't', now, 'e', events)
   end

@@ -198,8 +198,7 @@ local function read_batches(keys, args, arguments, read)
   local batches = {}
   for i = 1, count do
     local key = (i - 1) * KEYS_A_PARTITION
-    batches[i] = read(args, 2 + (i - 1) * arguments)
-    batches[i].keys = {unpack(keys, key + 1, key + KEYS_A_PARTITION)}
+    batches[i] = read({unpack(keys, key + 1, key + KEYS_A_PARTITION)}, args, 2 + (i - 1) * arguments)
   end
   return batches
 end

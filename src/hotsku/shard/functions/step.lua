@@ -137,9 +137,9 @@ local function step_batch(batch, time, deadline, copied)
   return {'OK', seq_before, #changes.events, now, table.concat(codes), unpack(answers)}
 end
 
-local function read_step_batch(args, before)
+local function read_step_batch(keys, args, before)
   local steps, fields = read_steps(args[before + 2])
-  return {incarnation = integer(args[before + 1]), steps = steps, fields = fields}
+  return {keys = keys, incarnation = integer(args[before + 1]), steps = steps, fields = fields}
 end
 
 local function step_batches(keys, args)
