@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from itertools import repeat
+from pathlib import Path
 
 import httpx
 import pytest
@@ -520,6 +521,18 @@ def test_changes_of_items_that_nobody_can_follow_are_pending_and_done_once(
     assert [answer.status_code for answer in again] == [200, 200]
     assert [answer.json()["total"] for answer in again] == [item["total"] + 5, 10]
     assert again[1].json()["available"] == 10
+
+
+def test_a_connection_too_many_is_told_so(tmp_path: Path) -> None:
+    """256 files are set apart for others than clients."""
+    with running_gateway(tmp_path, most_files=256 + 2) as small, small.connect() as first, small.connect():
+        with small.connect() as third:
+            answer = third.answer()
+            assert (answer.status, answer.json["detail"]) == (503, "too many connections; try again")
+            assert third.ended()
+        first.send(b"GET /metrics HTTP/1.1\r\nhost: t\r\n\r\n")
+        assert b'hotsku_http_dropped_total{reason="too many connections"} 1.0' in first.answer().body
+        assert small.stop().status == 0
 
 
 def test_readiness_names_what_is_away(http: httpx.Client, module_valkey: TestServer) -> None:

@@ -58,12 +58,21 @@ class Shell:
 
     @contextmanager
     def begin(
-        self, *arguments: str, environment: dict[str, str] | None = None, stdout: int = subprocess.PIPE
+        self,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        stdout: int = subprocess.PIPE,
+        most_files: int | None = None,
     ) -> "Iterator[subprocess.Popen[str]]":
-        """Begin a command; it is killed if it has not ended by the end of the context."""
+        """Begin a command; it is killed if it has not ended by the end of the context.
+
+        Args:
+            most_files: that it, and each process that it starts, may have open.
+        """
+        limited = [] if most_files is None else ["sh", "-c", f'ulimit -n {most_files} && exec "$0" "$@"']
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HOTSKU_")}
         process = subprocess.Popen(
-            [*_HOTSKU, *arguments],
+            [*limited, *_HOTSKU, *arguments],
             cwd=self.path,
             env=kept | _PATIENT | (environment or {}),
             stdout=stdout,

@@ -48,6 +48,10 @@ class Gateway:
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
+    def said(self, words: str) -> int:
+        """How many of its lines so far have these words."""
+        return sum(words in line for line in self._said)
+
     def client(self, **more: object) -> httpx.Client:
         """A client of its own."""
         return httpx.Client(base_url=self.url, trust_env=False, **{"timeout": _TIMEOUT_S, **more})  # type: ignore[arg-type]
@@ -147,9 +151,12 @@ def post(path: str, body: str | bytes, *headers: str) -> bytes:
 
 
 @contextmanager
-def running_gateway(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[Gateway]:
+def running_gateway(
+    folder: Path, *arguments: str, environment: dict[str, str] | None = None, most_files: int | None = None
+) -> Iterator[Gateway]:
     """`hotsku serve` in a folder, by default on the embedded stack there; it is killed if a test has not stopped it."""
-    with Shell(folder).begin("serve", "--port", "0", *arguments, environment=environment) as process:
+    command = ("serve", "--port", "0", *arguments)
+    with Shell(folder).begin(*command, environment=environment, most_files=most_files) as process:
         gateway = Gateway(process)
         yield gateway
         process.kill()
