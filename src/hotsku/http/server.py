@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from hotsku.app import connect_to
 from hotsku.engine.timing import Timing
+from hotsku.http.handshakes import Handshakes
 from hotsku.http.keys import load_keys
 from hotsku.http.protocol import GatewayProtocol
 from hotsku.http.serving import Serving
@@ -53,22 +54,34 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, handshake_s: float) -> None:
         super().__init__(config)
         self._handshake_s = handshake_s
+        self._handshakes: Handshakes | None = None
+
+    @property
+    def open_connections(self) -> int:
+        """Also those that are in their TLS handshake."""
+        return len(self.server_state.connections) + len(self._handshakes or ())
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's, which has no setting for the time of a TLS handshake: the loop would wait a minute for it."""
-        loop, context = asyncio.get_running_loop(), self.config.ssl
-        handshake_s = self._handshake_s if context else None
+        """As uvicorn's, which with TLS knows neither a bound nor a deadline for handshakes."""
+        if self.config.ssl is None:
+            self.servers = [await self._listen(each) for each in sockets or []]
+        else:
+            self.servers = []
+            self._handshakes = Handshakes(self.config, self.server_state, self.config.ssl, self._handshake_s)
+            self._handshakes.listen(sockets or [])
+        self.started = True
 
+    async def _listen(self, each: socket.socket) -> asyncio.Server:
         def connection() -> GatewayProtocol:
             return GatewayProtocol(self.config, self.server_state, {})
 
-        self.servers = [
-            await loop.create_server(
-                connection, sock=each, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=handshake_s
-            )
-            for each in sockets or []
-        ]
-        self.started = True
+        return await asyncio.get_running_loop().create_server(connection, sock=each, backlog=_BACKLOG)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, which knows of no handshakes."""
+        if self._handshakes is not None:
+            await self._handshakes.close()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -127,15 +140,14 @@ def _config(serving: Serving, tls: Tls | None, grace_s: float) -> uvicorn.Config
     )
 
 
-async def _tick(serving: Serving, server: uvicorn.Server) -> None:
+async def _tick(serving: Serving, server: _Server) -> None:
     """Let time pass: for late calls, for slow clients, for the counters that siblings read."""
     loop, turn = asyncio.get_running_loop(), 0
     while True:
         turn += 1
         now_s = loop.time()
-        connections = list(server.server_state.connections)
-        serving.tick(now_s, len(connections), server.server_state.default_headers)
-        for connection in connections:
+        serving.tick(now_s, server.open_connections, server.server_state.default_headers)
+        for connection in list(server.server_state.connections):
             if isinstance(connection, GatewayProtocol):
                 connection.look(now_s)
         if turn % _LEAVE_COUNTERS_EVERY == 0:
