@@ -227,13 +227,16 @@ def _cart() -> CartRow:
 async def test_a_locked_item_keeps_up_no_other(
     ledger: SqlLedger, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many changes of it wait: all others, carts and leases go on."""
+    """However many of its changes and leases wait: all others, and carts, go on."""
     monkeypatch.setattr(database_, "_ATTEMPTS", 1_000)
-    locked, free = await open_item(ledger, spec("a", total=100), 50), await open_item(ledger, spec("b", total=100), 50)
+    locked = await open_item(ledger, spec("a", total=100, partitions=9), 50)
+    refs = [PartitionRef(locked.id, number) for number in range(1, 9)]
+    free = await open_item(ledger, spec("b", total=100), 50)
     engine = plain_engine(make_url(database.url), database.kind)
     with engine.connect() as other:
         other.execute(text("SELECT id FROM items WHERE id = :id FOR UPDATE"), {"id": locked.id})
         restocks = [asyncio.create_task(ledger.adjust(locked.id, f"r{number}", 1, NOW)) for number in range(20)]
+        leases = [asyncio.create_task(ledger.lease([Grant(ref, 1, 0, 1)], NOW)) for ref in refs]
         await asyncio.to_thread(_wait_until_it_waits, database)
         assert (await ledger.adjust(free.id, "r", 5, NOW)).pool == 55
         assert (await ledger.set_item_state(free.id, "paused")).state == "paused"
@@ -242,10 +245,12 @@ async def test_a_locked_item_keeps_up_no_other(
         assert await ledger.open_cart(cart) == cart
         assert (await ledger.hold_cart("o", "u", NOW + 1)).held
         assert await ledger.lease([Grant(PartitionRef(free.id, 0), 1, 1, 5)], NOW)
-        assert not any(each.done() for each in restocks)
+        assert not any(each.done() for each in (*restocks, *leases))
         other.rollback()
         assert [each.status for each in await asyncio.gather(*restocks)] == ["done"] * 20
+        assert await asyncio.gather(*leases) == [[Lease(ref, 1, 1, 1)] for ref in refs]
     assert (await ledger.standing(locked.id)).total == 120
+    await books_hold(ledger, locked.id)
 
 
 @on_servers

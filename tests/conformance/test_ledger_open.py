@@ -79,7 +79,7 @@ async def test_a_closed_ledger_says_so(ledger: SqlLedger) -> None:
 
 
 async def test_with_several_writers_no_kind_waits_for_another() -> None:
-    threads, gate = Threads(1, writers=3), Flag()
+    threads, gate = Threads(1, dict.fromkeys(Urgency, 1)), Flag()
     for blocked in Urgency:
         blocker = asyncio.ensure_future(threads.write(blocked, lambda: gate.wait(60)))
         for urgency in set(Urgency) - {blocked}:
@@ -93,7 +93,7 @@ async def test_with_several_writers_no_kind_waits_for_another() -> None:
 
 async def test_changes_that_wait_for_one_thing_keep_up_no_other() -> None:
     """However many they are; and they go in their order."""
-    threads, gate, done = Threads(1, writers=4), Flag(), list[int]()
+    threads, gate, done = Threads(1, dict.fromkeys(Urgency, 2)), Flag(), list[int]()
 
     def change(number: int) -> None:
         assert gate.wait(60)
@@ -114,7 +114,7 @@ async def test_changes_that_wait_for_one_thing_keep_up_no_other() -> None:
 
 
 async def test_what_waits_is_finished_before_the_end() -> None:
-    threads, gate = Threads(1, writers=4), Flag()
+    threads, gate = Threads(1, dict.fromkeys(Urgency, 2)), Flag()
     waiting = [asyncio.ensure_future(threads.write(Urgency.CHANGE, lambda: gate.wait(60), "a")) for _ in range(3)]
     await asyncio.sleep(0)
     closing = asyncio.create_task(asyncio.to_thread(threads.close))

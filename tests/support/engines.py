@@ -138,11 +138,13 @@ def _shard(stack: Stack, socket: Path, timeout_s: float) -> WireShard:
 
 
 @asynccontextmanager
-async def open_bench(server: TestServer, folder: Path, relay_interval_ms: int = 50) -> AsyncIterator[Bench]:
-    """A stack on a server, in a namespace of its own, with a ledger in `folder`."""
+async def open_bench(
+    server: TestServer, folder: Path, relay_interval_ms: int = 50, ledger_url: str = ""
+) -> AsyncIterator[Bench]:
+    """A stack on a server, in a namespace of its own, with a ledger in `folder`, or at a URL."""
     made = Settings(
         shard_url=server.url,
-        ledger_url=f"sqlite:///{folder}/ledger.db",
+        ledger_url=ledger_url or f"sqlite:///{folder}/ledger.db",
         namespace=f"t{next(_namespaces)}",
         relay_interval_ms=relay_interval_ms,
         shard_timeout_ms=_PATIENCE_S * 1000,

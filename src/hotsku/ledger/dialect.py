@@ -13,12 +13,13 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from hotsku.domain.sales import Sale
+from hotsku.ledger.threads import Urgency
 
 # What a partition is granted: item, partition, incarnation, its last lease so far, how many more, units in all.
 GrantRow = tuple[int, int, int, int, int, int]
 
-# One makes leases, one takes messages, and the others make changes: one that waits for a locked row keeps up no other.
-SERVER_WRITERS = 6
+# A write that waits for a locked row has a thread for as long: the others of its kind need more than one.
+SERVER_WRITERS = {Urgency.LEASE: 4, Urgency.CHANGE: 4, Urgency.APPLY: 1}
 
 
 class Run(Struct, frozen=True):
@@ -60,8 +61,8 @@ class Dialect(Protocol):
         ...
 
     @property
-    def writers(self) -> int:
-        """How many transactions may write at once: 1, or `SERVER_WRITERS`."""
+    def writers(self) -> Mapping[Urgency, int] | None:
+        """How many transactions of each kind may write at once: `SERVER_WRITERS`, or None: one of all."""
         ...
 
     def writer(self) -> Engine:

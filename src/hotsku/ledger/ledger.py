@@ -178,7 +178,9 @@ class SqlLedger:
     async def open_partition(self, ref: PartitionRef, incarnation: int) -> None:
         """A new or rebuilt partition sells from now on; one in any other state stays as it is."""
         await self._database.write(
-            Urgency.LEASE, lambda connection, _: leases_.open_partition(connection, ref, incarnation)
+            Urgency.LEASE,
+            lambda connection, _: leases_.open_partition(connection, ref, incarnation),
+            of=ref.item_id,
         )
 
     async def mark_fast(self, ref: PartitionRef, incarnation: int) -> bool:
@@ -188,13 +190,15 @@ class SqlLedger:
             Whether it is so; False where the incarnation is fenced or over: its end may have been proven already.
         """
         return await self._database.write(
-            Urgency.LEASE, lambda connection, _: leases_.mark_fast(connection, ref, incarnation)
+            Urgency.LEASE, lambda connection, _: leases_.mark_fast(connection, ref, incarnation), of=ref.item_id
         )
 
     async def fence_partition(self, ref: PartitionRef, incarnation: int, reason: str) -> None:
         """A new or open partition gets no more leases; one in any other state stays as it is."""
         await self._database.write(
-            Urgency.LEASE, lambda connection, _: leases_.fence_partition(connection, ref, incarnation, reason)
+            Urgency.LEASE,
+            lambda connection, _: leases_.fence_partition(connection, ref, incarnation, reason),
+            of=ref.item_id,
         )
 
     async def replace_incarnation(
@@ -224,6 +228,7 @@ class SqlLedger:
             lambda connection, _: incarnations_.replace_incarnation(
                 connection, ref, incarnation, final_seq, durability, quarantine_until_ms, now_ms
             ),
+            of=ref.item_id,
         )
 
     async def end_quarantines(self, now_ms: int) -> list[PartitionRef]:
@@ -250,7 +255,9 @@ class SqlLedger:
         dialect = self._database.dialect
         try:
             return await self._database.write(
-                Urgency.LEASE, lambda connection, unsure: leases_.lease(connection, dialect, grants, now_ms, unsure)
+                Urgency.LEASE,
+                lambda connection, unsure: leases_.lease(connection, dialect, grants, now_ms, unsure),
+                of=grants[0].ref.item_id,  # a round leases for one item
             )
         except LostGuard:
             return None

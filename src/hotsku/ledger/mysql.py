@@ -91,7 +91,7 @@ class MysqlDialect:
 
     def writer(self) -> Engine:
         """READ COMMITTED: the guards do not need more, and it locks no gaps."""
-        return self._engine(self.writers, WRITE_TIMEOUT_S, "READ COMMITTED")
+        return self._engine(sum(self.writers.values()), WRITE_TIMEOUT_S, "READ COMMITTED")
 
     def reader(self, connections: int) -> Engine:
         """REPEATABLE READ, read only, with the snapshot taken at once."""

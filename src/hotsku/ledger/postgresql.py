@@ -81,7 +81,7 @@ class PostgresqlDialect:
 
     def writer(self) -> Engine:
         """READ COMMITTED: the guards do not need more, and it gives up least often."""
-        return self._engine(self.writers, f"SET statement_timeout = {WRITE_TIMEOUT_MS}")
+        return self._engine(sum(self.writers.values()), f"SET statement_timeout = {WRITE_TIMEOUT_MS}")
 
     def reader(self, connections: int) -> Engine:
         """REPEATABLE READ, read only: one snapshot a transaction."""

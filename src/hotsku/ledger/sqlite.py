@@ -66,7 +66,7 @@ class SqliteDialect:
 
     advice = "name a SQLite file in a folder that can be written"
     migrates_itself = True
-    writers = 1
+    writers = None
 
     def __init__(self, url: URL) -> None:
         self._url = url

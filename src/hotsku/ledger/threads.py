@@ -2,7 +2,7 @@
 
 import asyncio
 from bisect import insort
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import IntEnum
 from itertools import count
@@ -27,17 +27,15 @@ class Threads:
 
     Args:
         readers: how many reads may run at once.
-        writers: how many writes. 1: one thread makes them all. Else, at least 3: one makes leases, one takes messages,
-            and the others make changes, so that none of these waits for another kind.
+        writers: how many writes of each kind, so that none of them waits for another kind. None: one thread makes all.
     """
 
-    def __init__(self, readers: int, writers: int = 1) -> None:
+    def __init__(self, readers: int, writers: Mapping[Urgency, int] | None = None) -> None:
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="hotsku-ledger-read")
-        if writers == 1:
+        if writers is None:
             self._lanes = dict.fromkeys(Urgency, _Lane(1))
         else:
-            counts = {Urgency.LEASE: 1, Urgency.CHANGE: writers - 2, Urgency.APPLY: 1}
-            self._lanes = {urgency: _Lane(count) for urgency, count in counts.items()}
+            self._lanes = {urgency: _Lane(writers[urgency]) for urgency in Urgency}
 
     async def read(self, work: Callable[[], T]) -> T:
         """Run `work` on a reading thread."""
