@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event as Flag
 
+import msgspec
 import pytest
 from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlalchemy.engine.interfaces import ExceptionContext
@@ -14,7 +15,7 @@ from tests.support.ledger import NOW, books_hold, figures_of, given_back, messag
 from tests.support.own_databases import own_server
 
 from hotsku.domain.cart import CartLine
-from hotsku.domain.events import PartitionRef
+from hotsku.domain.events import Event, EventKind, PartitionRef
 from hotsku.errors import BackendUnavailable, ConservationBroken, InvalidSettings
 from hotsku.ledger import SqlLedger, apply, mysql, postgresql
 from hotsku.ledger import database as database_
@@ -251,6 +252,32 @@ async def test_a_locked_item_keeps_up_no_other(
         assert await asyncio.gather(*leases) == [[Lease(ref, 1, 1, 1)] for ref in refs]
     assert (await ledger.standing(locked.id)).total == 120
     await books_hold(ledger, locked.id)
+
+
+@on_servers
+async def test_nothing_waits_for_rows_of_another_item(ledger: SqlLedger, database: Database) -> None:
+    """Also in tables that are so small that a database would rather look at all of their rows."""
+    locked, free = await open_item(ledger, spec("a", total=100), 50), await open_item(ledger, spec("b", total=100), 50)
+    for item in (locked, free):
+        await ledger.apply(message(ledger, item.id, [_held(1), sale(2)]))
+    with plain_engine(make_url(database.url), database.kind).connect() as other:
+        for table, column in (
+            ("items", "id"),
+            ("partitions", "item_id"),
+            ("deductions", "item_id"),
+            ("leases", "item_id"),
+        ):
+            other.execute(text(f"SELECT 1 FROM {table} WHERE {column} = {locked.id} FOR UPDATE"))
+        assert await ledger.lease([Grant(PartitionRef(free.id, 0), 1, 1, 5)], NOW)
+        events = [sale(3), msgspec.structs.replace(_held(4), kind=EventKind.RELEASED), given_back(5, 5)]
+        applied = await ledger.apply(message(ledger, free.id, events))
+        assert applied == Applied(status="applied", watermark=5, returned=6)
+        other.rollback()
+    await books_hold(ledger, free.id)
+
+
+def _held(seq: int) -> Event:
+    return Event(seq=seq, kind=EventKind.HELD, quantity=1, at=NOW, order_id="h", buyer_id="u", expires_at=NOW + 1)
 
 
 @on_servers

@@ -110,7 +110,8 @@ class Dialect(Protocol):
         ...
 
     def update_from(self, table: str, source: str, condition: str, columns: Sequence[str]) -> str:
-        """The statement that sets columns of a table to those of the source `e` where the condition holds."""
+        """The statement that sets columns of a table to those of the source `e` where the condition, which names the
+        table's primary key, holds."""
         ...
 
     def join_to(self, source: str, table: str, condition: str) -> str:

@@ -37,12 +37,13 @@ WRITE_TIMEOUT_S = 30
 READ_TIMEOUT_S = 600
 _MIGRATION_LOCK_S = 120
 
-# The order of the join keeps it from locking partitions that nobody grants to.
+# The order of the join keeps it from locking partitions that nobody grants to; the index from looking at all of a small
+# table, and waiting for whichever of them somebody has locked.
 _GRANT = text("""
     UPDATE JSON_TABLE(:grants, '$[*]' COLUMNS (
         item_id BIGINT PATH '$[0]', part BIGINT PATH '$[1]', incarnation BIGINT PATH '$[2]',
         after_no BIGINT PATH '$[3]', n BIGINT PATH '$[4]', units BIGINT PATH '$[5]'
-    )) AS e STRAIGHT_JOIN partitions AS p
+    )) AS e STRAIGHT_JOIN partitions AS p FORCE INDEX (uq_partitions_item_id_partition_incarnation)
       ON p.item_id = e.item_id AND p.`partition` = e.part AND p.incarnation = e.incarnation
     SET p.lease_no = p.lease_no + e.n, p.granted = p.granted + e.units
     WHERE p.lease_no = e.after_no AND p.state = 'open'
@@ -160,9 +161,9 @@ class MysqlDialect:
         return f"JSON_TABLE(:rows, '$[*]' COLUMNS ({fields})) AS e"
 
     def update_from(self, table: str, source: str, condition: str, columns: Sequence[str]) -> str:
-        """With a join, whose order keeps it from looking at every row of the table."""
+        """With a join, whose order and index keep it from looking at, and locking, every row of the table."""
         sets = ", ".join(f"{table}.{name} = e.{name}" for name in columns)
-        return f"UPDATE {source} STRAIGHT_JOIN {table} ON {condition} SET {sets}"  # noqa: S608  # names of ours
+        return f"UPDATE {source} STRAIGHT_JOIN {table} FORCE INDEX (PRIMARY) ON {condition} SET {sets}"  # noqa: S608  # names of ours
 
     def join_to(self, source: str, table: str, condition: str) -> str:
         """In this order."""
