@@ -70,7 +70,7 @@ async def test_an_order_that_a_stop_cuts_off_is_pending() -> None:
     async def send(message: Message) -> None:
         heard.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": route.path, "raw_path": route.path.encode()}
+    scope = {"type": "http", "method": "POST", "path": route.path, "raw_path": route.path.encode(), "state": {}}
     call = asyncio.create_task(gateway({**scope, "query_string": b"", "headers": []}, receive, send))
     await route.begun.wait()
     call.cancel()

@@ -78,7 +78,7 @@ class Desk:
         )
 
     async def ask(self, client: Client, path: str, method: str = "GET", receive: Receive | None = None) -> None:
-        scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode()}
+        scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "state": {}}
         await self.calls.serve(scope, read_head("t", []), (), receive or client.receive, client.send)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from hotsku.http.answers import Answer, Headers
+from hotsku.http.answers import Answer, Headers, too_large
 
 # As the ASGI specification has them: what is in a message depends on its type.
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -17,30 +17,46 @@ class Gone(Exception):
     """The client has gone: nobody waits for an answer."""
 
 
-class TooLarge(Exception):
-    """The body is longer than it may be."""
+class Refused(Exception):
+    """No more of the body is taken: it is broken, or longer than it may be."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.label)
+        self.answer = answer
 
 
-async def read_body(receive: Receive, most: int) -> bytes:
+# Where a connection leaves, in the state of a request, the answer to a body that it takes no more of.
+_REFUSAL = "hotsku.refusal"
+
+
+def refuse_body(scope: Scope, answer: Answer) -> None:
+    """Have `read_body` raise this answer. Whoever receives is to be woken then."""
+    scope["state"][_REFUSAL] = answer
+
+
+async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
     """The whole body.
 
     Args:
         most: bytes.
 
     Raises:
-        TooLarge: it is longer. What follows is not read.
+        Refused: it is longer, or it was refused. What follows is not read.
         Gone: the client went before its end.
     """
+    state = scope["state"]
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
+        if _REFUSAL in state:
+            raise Refused(state[_REFUSAL])
         if message["type"] == "http.disconnect":
             raise Gone
         part = message.get("body", b"")
         size += len(part)
         if size > most:
-            raise TooLarge
+            raise Refused(too_large(most))
         if not message.get("more_body", False):
             return part if not parts else b"".join([*parts, part])
         parts.append(part)

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from hotsku.http.access_log import AccessLog
 from hotsku.http.answers import Answer, failed, no_slot, problem, slow_body, too_large
-from hotsku.http.asgi import Gone, Receive, Scope, Send, TooLarge, read_body, send_answer
+from hotsku.http.asgi import Gone, Receive, Refused, Scope, Send, read_body, send_answer
 from hotsku.http.counters import Counters
 from hotsku.http.flights import Flights
 from hotsku.http.gate import Gate
@@ -76,14 +76,14 @@ class Gateway:
         if not matched:
             return await self.parts.management.serve(scope, head, headers, receive, send)
         if isinstance(matched, Matched):
-            answer = await self._answer(matched, scope["query_string"], head, receive)
+            answer = await self._answer(matched, scope, head, receive)
             name = matched.route.path
         else:
             answer, name = _wrong_method(matched), "other"
         await send_answer(send, answer, headers)
         return name, answer.status, answer.label
 
-    async def _answer(self, matched: Matched, query: bytes, head: Head, receive: Receive) -> Answer:
+    async def _answer(self, matched: Matched, scope: Scope, head: Head, receive: Receive) -> Answer:
         route, parts = matched.route, self.parts
         fault = parts.gate.refuses(head, route.role, changes=route.method not in READING)
         if fault is None and head.length > route.max_body:
@@ -92,16 +92,16 @@ class Gateway:
             late = slow_body
             try:
                 async with asyncio.timeout(parts.deadline_s):
-                    body = await read_body(receive, route.max_body)
-                    work = route.read(Call(matched.places, head, query, body))
+                    body = await read_body(scope, receive, route.max_body)
+                    work = route.read(Call(matched.places, head, scope["query_string"], body))
                     late = no_slot
                     async with parts.flights.slots(work.slots):
                         late = work.late
                         return await work.do()  # it counts its orders itself
             except Gone:
                 raise
-            except TooLarge:
-                fault = too_large(route.max_body)
+            except Refused as refused:
+                fault = refused.answer
             except (TimeoutError, asyncio.CancelledError):  # cancelled where the server stops: the task ends with this
                 fault = late()
             except Exception as error:

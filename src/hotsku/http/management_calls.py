@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from hotsku.http.answers import Answer, Headers, failed, no_slot, pending, problem, retry_later, slow_body, too_large
-from hotsku.http.asgi import App, Gone, Message, Receive, Scope, Send, TooLarge, read_body, send_answer
+from hotsku.http.asgi import App, Gone, Message, Receive, Refused, Scope, Send, read_body, send_answer
 from hotsku.http.bodies import MAX_BODY
 from hotsku.http.flights import Flights
 from hotsku.http.gate import Gate
@@ -100,15 +100,15 @@ class ManagementCalls:
         late, begun, reads = slow_body, False, scope["method"] in READING
         try:
             async with asyncio.timeout(self._body_deadline_s):
-                body = await read_body(receive, MAX_BODY)
+                body = await read_body(scope, receive, MAX_BODY)
             late = no_slot
             async with asyncio.timeout(self._deadline_s), slot:
                 late, begun = (_unread if reads else pending), True
                 await self._app(scope, _given(body, receive), sending)
         except Gone:
             raise
-        except TooLarge:
-            return too_large(MAX_BODY)
+        except Refused as refused:
+            return refused.answer
         except TimeoutError:
             return late()
         except asyncio.CancelledError:  # the server stops: this answer is the last that the task does

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from hotsku.http.answers import Answer, problem, retry_later, slow_body
+from hotsku.http.asgi import Scope, refuse_body
 from hotsku.http.bodies import MAX_BODY
 from hotsku.http.fast_lane import FastCall
 from hotsku.http.head import Head, fast_way, read_head
@@ -52,6 +53,7 @@ class GatewayProtocol(HttpToolsProtocol):
         # those of all earlier pieces that it is in, of which the first may have ended another request.
         self._writing_since_s: float | None = None
         self._refusal: Answer | None = None
+        self._is_deaf = False  # nothing more is taken from this client
         self._running: RequestResponseCycle | FastCall | None = None
         self._host = ""
         self.url = b""
@@ -81,9 +83,10 @@ class GatewayProtocol(HttpToolsProtocol):
             self._end(retry_later(503, "overloaded", "too many connections; try again"))
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends nothing more. What it sent whole is answered, and then the connection ends."""
+        """The client sends nothing more. What it sent whole is answered, and what was refused, and then the connection
+        ends."""
         last = self._last()
-        if last is None or last.response_complete or last.more_body:
+        if last is None or last.response_complete or (last.more_body and not self._is_deaf):
             return False
         last.keep_alive = False
         if isinstance(last, FastCall):
@@ -108,7 +111,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if not self._listens():
             return
         last = self._last()
         if self._between and (last is None or last.response_complete):
@@ -118,11 +121,14 @@ class GatewayProtocol(HttpToolsProtocol):
         self._chunk_size = len(data)
         self._feed(data)
         self._segment = b""
-        if not self._between and not self.transport.is_closing():
+        if not self._between and self._listens():
             if self._in_head:
                 self._wait_for_head(len(data))
             else:
                 self._wait_for_body(len(data))
+
+    def _listens(self) -> bool:
+        return not self._is_deaf and not self.transport.is_closing()
 
     def _wait_for_head(self, piece: int) -> None:
         if self._size.is_head_too_large(piece):
@@ -197,6 +203,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _give_up(self, answer: Answer) -> None:
         """Nothing more is taken from this client."""
+        self._is_deaf = True
         if not self._is_under_way():
             self._end(answer)
         elif self._is_about_its_body():
@@ -217,9 +224,10 @@ class GatewayProtocol(HttpToolsProtocol):
         if isinstance(last, FastCall):
             last.request_id = last.request_id or self._serving.request_ids.of(last.head)
             self._serving.fast_lane.refuse(last, answer)
-        else:
-            self._leave_alone()
-            self._end(answer)
+        elif last is not None:
+            last.keep_alive = False
+            refuse_body(cast(Scope, last.scope), answer)
+            last.message_event.set()
 
     def _end(self, answer: Answer) -> None:
         """The last answer on this connection, to what is no request yet, or none that may come in."""

@@ -57,8 +57,8 @@ class TracedGateway(Gateway):
         tell_status(span, status)
         return name, status, label
 
-    async def _answer(self, matched: Matched, query: bytes, head: Head, receive: Receive) -> Answer:
-        answer = await super()._answer(matched, query, head, receive)
+    async def _answer(self, matched: Matched, scope: Scope, head: Head, receive: Receive) -> Answer:
+        answer = await super()._answer(matched, scope, head, receive)
         tell_outcome(get_current_span(), answer.label)
         return answer
 
