@@ -133,6 +133,17 @@ def test_changes_whose_bodies_do_not_come_keep_nobody_out(gateway: Gateway, http
             assert each.ended()
 
 
+def test_who_sends_on_behind_the_last_answer_has_a_deadline(raw: Raw) -> None:
+    raw.send(b"nonsense\r\n\r\n")
+    assert raw.answer().status == 400
+    assert raw.ended()
+    with suppress(ConnectionError):
+        for piece in repeat(b"x", 20_000):
+            raw.send(piece)
+            select.select([], [], [], 0.005)
+        raise AssertionError("it listens on and on")
+
+
 def test_chunks_that_never_end(raw: Raw) -> None:
     raw.send(b"POST /v1/items HTTP/1.1\r\nhost: t\r\n" + _CHUNKED)
     assert _answered_while_sending(raw, repeat(b"400\r\n" + b"x" * 1024 + b"\r\n")) == [413]

@@ -16,6 +16,7 @@ from uvicorn.server import ServerState
 from hotsku.http.answers import Answer, problem, retry_later, slow_body
 from hotsku.http.asgi import Scope, refuse_body
 from hotsku.http.bodies import MAX_BODY
+from hotsku.http.cycle_transport import CycleTransport
 from hotsku.http.fast_lane import FastCall
 from hotsku.http.head import Head, fast_way, read_head
 from hotsku.http.message_size import MAX_HEAD, MessageSize
@@ -23,6 +24,8 @@ from hotsku.http.serving import Serving
 
 MAX_HEADERS = 100
 MAX_PIPELINED = 32
+# So many bytes are read, and passed over, of a client that sends on where nothing more is taken from it.
+MAX_PASSED_OVER = 1 << 20
 
 # A connection without a request is kept for so long: shops keep theirs open.
 IDLE_TIMEOUT_S = 75.0
@@ -54,6 +57,9 @@ class GatewayProtocol(HttpToolsProtocol):
         self._writing_since_s: float | None = None
         self._refusal: Answer | None = None
         self._is_deaf = False  # nothing more is taken from this client
+        self._passed_over = 0  # bytes that came nevertheless
+        self._lingers = False  # the last answer was written
+        self._may_linger = True
         self._running: RequestResponseCycle | FastCall | None = None
         self._host = ""
         self.url = b""
@@ -81,12 +87,14 @@ class GatewayProtocol(HttpToolsProtocol):
         if len(self.connections) > self._serving.most_connections:
             self._serving.drop("too many connections")
             self._end(retry_later(503, "overloaded", "too many connections; try again"))
+            self.transport.close()  # it has no place to linger in
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends nothing more. What it sent whole is answered, and what was refused, and then the connection
         ends."""
         last = self._last()
-        if last is None or last.response_complete or (last.more_body and not self._is_deaf):
+        self._may_linger = False
+        if self._lingers or last is None or last.response_complete or (last.more_body and not self._is_deaf):
             return False
         last.keep_alive = False
         if isinstance(last, FastCall):
@@ -112,6 +120,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._listens():
+            self._pass_over(len(data))
             return
         last = self._last()
         if self._between and (last is None or last.response_complete):
@@ -129,6 +138,37 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _listens(self) -> bool:
         return not self._is_deaf and not self.transport.is_closing()
+
+    def _pass_over(self, size: int) -> None:
+        self._passed_over += size
+        if self._passed_over <= MAX_PASSED_OVER:
+            return
+        if self._lingers:
+            self._abort()
+        else:
+            self.flow.pause_reading()  # its answer comes first
+
+    def _hang_up(self) -> None:
+        """End the connection behind its last answer. A client that still sends would hear of a reset, and might never
+        read its answer: what it sends is passed over, until it ends the connection, too, or has had its time."""
+        running = self._running
+        sends = self._is_deaf or (running is not None and running.more_body)
+        if not sends or not self._may_linger:
+            self.transport.close()
+            return
+        self._is_deaf = self._lingers = True
+        self._since_s = self._serving.now_s
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():  # over TLS it cannot
+            self.transport.write_eof()
+
+    def shutdown(self) -> None:
+        """As uvicorn does; a stop waits for nobody who only sends."""
+        self._may_linger = False
+        if self._lingers:
+            self._abort()
+        else:
+            super().shutdown()
 
     def _wait_for_head(self, piece: int) -> None:
         if self._size.is_head_too_large(piece):
@@ -206,6 +246,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._is_deaf = True
         if not self._is_under_way():
             self._end(answer)
+            self._hang_up()
         elif self._is_about_its_body():
             self._end_body(answer)
         else:
@@ -239,7 +280,6 @@ class GatewayProtocol(HttpToolsProtocol):
             self.url.decode("latin-1") if read else "",
         )
         self._write(answer, b"x-request-id: %b\r\n%b" % (request_id, _CLOSE))
-        self.transport.close()
 
     def _write(self, answer: Answer, more: bytes) -> None:
         """Write an answer; `more` are whole lines of its head."""
@@ -306,6 +346,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)  # the scope has this list
         super().on_headers_complete()
+        self.cycle.transport = CycleTransport(self.transport, self._hang_up)
         self.headers = list(headers)  # so that no trailer is taken for a header (RFC 9110, 6.5.1)
 
     def on_body(self, body: bytes) -> None:
@@ -366,7 +407,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self.on_response_complete()
         else:
             self._write(answer, b"x-request-id: %b\r\n%b" % (call.request_id, _CLOSE))
-            self.transport.close()
+            self._hang_up()
 
     def _refuse(self, answer: Answer) -> None:
         self._refusal = answer
@@ -378,7 +419,7 @@ class GatewayProtocol(HttpToolsProtocol):
         """As uvicorn does, without a timer for each request: `look` sees idle connections."""
         self.server_state.total_requests += 1
         self._since_s = self._serving.now_s
-        if self.transport.is_closing():
+        if self._lingers or self.transport.is_closing():
             return
         self.flow.resume_reading()
         if self.pipeline:
@@ -402,6 +443,9 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._writing_since_s is not None and now_s - self._writing_since_s > late_s:
             self._serving.drop("reads too slowly")
             self._abort()
+        elif self._lingers:
+            if now_s - self._since_s > late_s:
+                self._abort()
         elif not self._is_under_way():
             self._look_between_requests(now_s - self._since_s, late_s)
         elif isinstance(last, FastCall) and last.more_body and now_s - self._since_s > late_s:
