@@ -58,6 +58,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._refusal: Answer | None = None
         self._is_deaf = False  # nothing more is taken from this client
         self._passed_over = 0  # bytes that came nevertheless
+        self._farewell: Answer | None = None  # the last answer, to be given behind those that are due
         self._lingers = False  # the last answer was written
         self._may_linger = True
         self._running: RequestResponseCycle | FastCall | None = None
@@ -249,18 +250,25 @@ class GatewayProtocol(HttpToolsProtocol):
             self._hang_up()
         elif self._is_about_its_body():
             self._end_body(answer)
+        elif self._is_whole():
+            self._farewell = answer
         else:
             self._abort()  # it would take this for the answer to the request that is under way
 
     def _is_about_its_body(self) -> bool:
-        """Whether what is wrong can only be the body of the request under way, which has not been answered."""
+        """Whether what is wrong can only be the body of the request that came last, which has not been answered."""
         last = self._last()
-        if last is None or last is not self._running or not last.more_body:
+        if last is None or not last.more_body:
             return False
         return isinstance(last, FastCall) or not last.response_started
 
+    def _is_whole(self) -> bool:
+        """Whether all of the request that came last is here."""
+        last = self._last()
+        return last is not None and not last.more_body
+
     def _end_body(self, answer: Answer) -> None:
-        """The last answer on this connection, to the request under way, of which no more body is taken."""
+        """The last answer on this connection, to the request that came last, of which no more body is taken."""
         last = self._last()
         if isinstance(last, FastCall):
             last.request_id = last.request_id or self._serving.request_ids.of(last.head)
@@ -425,6 +433,9 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+        elif self._farewell is not None:
+            self._end(self._farewell)
+            self._hang_up()
 
     def pause_writing(self) -> None:
         super().pause_writing()
