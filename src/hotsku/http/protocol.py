@@ -50,27 +50,31 @@ class GatewayProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._serving = cast(Serving, config.loaded_app)
-        self._since_s = self._serving.now_s
-        self._in_head = False
-        # Of the head that is being read: whether it began in this piece of data; the bytes that are surely its own; and
-        # those of all earlier pieces that it is in, of which the first may have ended another request.
-        self._writing_since_s: float | None = None
-        self._refusal: Answer | None = None
-        self._is_deaf = False  # nothing more is taken from this client
-        self._passed_over = 0  # bytes that came nevertheless
-        self._farewell: Answer | None = None  # the last answer, to be given behind those that are due
-        self._lingers = False  # the last answer was written
-        self._may_linger = True
-        self._running: RequestResponseCycle | FastCall | None = None
         self._host = ""
-        self.url = b""
-        self._size = MessageSize()
-        self._fields = 0  # of the head; what comes behind them are trailers
-        self._chunk_size = 0
-        self._offer = b""  # the head, without the offer, of a request that offers another protocol
-        # Whether the parser is between two requests; and what it is being fed, if it was then, and no answer was due.
+        self._running: RequestResponseCycle | FastCall | None = None
+        # When the connection began, a head, or the wait behind an answer; and when the client stopped reading.
+        self._since_s = self._serving.now_s
+        self._writing_since_s: float | None = None
+        # Where the parser is: between two requests, or in a head. What it is being fed, if it was between them, and no
+        # answer was due; and the size of whatever it is being fed.
         self._between = True
+        self._in_head = False
         self._segment = b""
+        self._piece = 0
+        # Of the request that is being read; what comes behind the fields of its head are trailers.
+        self.url = b""
+        self._fields = 0
+        self._size = MessageSize()
+        self._offer = b""  # the head, without the offer, of a request that offers another protocol
+        # How the connection ends. What the parser was stopped for; whether nothing more is taken from the client, and
+        # how many bytes it sent nevertheless; an answer that comes behind those that are due; and whether the last one
+        # was written, and the client has time to read it.
+        self._refusal: Answer | None = None
+        self._is_deaf = False
+        self._passed_over = 0
+        self._farewell: Answer | None = None
+        self._lingers = False
+        self._may_linger = True
 
     def _last(self) -> "RequestResponseCycle | FastCall | None":
         """The request that came last; the attribute's own type says less than is true."""
@@ -128,7 +132,7 @@ class GatewayProtocol(HttpToolsProtocol):
             if self._is_known(data):
                 return
             self._segment = data
-        self._chunk_size = len(data)
+        self._piece = len(data)
         self._feed(data)
         self._segment = b""
         if not self._between and self._listens():
@@ -314,7 +318,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._fields = len(self.headers)
-        if self._size.was_head_too_large(self._chunk_size, self.url, self.headers):
+        if self._size.was_head_too_large(self._piece, self.url, self.headers):
             self._refuse(_large_head())
         if len(self.headers) > MAX_HEADERS:
             self._refuse(problem(431, "too_large", f"there must be at most {MAX_HEADERS} headers", field="headers"))
