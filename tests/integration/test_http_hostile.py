@@ -144,6 +144,28 @@ def test_who_sends_on_behind_the_last_answer_has_a_deadline(raw: Raw) -> None:
         raise AssertionError("it listens on and on")
 
 
+_REFUSED_EARLY = b"POST /v1/items HTTP/1.1\r\nhost: t\r\nsec-fetch-site: cross-site\r\n" + _CHUNKED
+
+
+def test_who_sends_all_of_a_body_behind_its_answer_may_come_again(gateway: Gateway, raw: Raw) -> None:
+    raw.send(_REFUSED_EARLY)
+    assert raw.answer().status == 403
+    raw.send(b"0\r\n\r\n")
+    with gateway.connect() as slow:
+        slow.send(b"P")
+        assert slow.answer().status == 408  # so long would a body be waited for
+    raw.send(b"GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n")
+    assert raw.answer().status == 200
+
+
+@pytest.mark.parametrize("broken", [b"zz\r\n", b"1;" + b"x" * 70_000])
+def test_a_body_that_breaks_off_behind_its_answer_has_no_other(raw: Raw, broken: bytes) -> None:
+    raw.send(_REFUSED_EARLY)
+    assert raw.answer().status == 403
+    raw.send(broken)
+    assert raw.ended()
+
+
 def test_chunks_that_never_end(raw: Raw) -> None:
     raw.send(b"POST /v1/items HTTP/1.1\r\nhost: t\r\n" + _CHUNKED)
     assert _answered_while_sending(raw, repeat(b"400\r\n" + b"x" * 1024 + b"\r\n")) == [413]

@@ -184,10 +184,7 @@ class GatewayProtocol(HttpToolsProtocol):
         last = self._last()
         if self._size.is_beside_body_too_large(piece):
             self._serving.drop("too much beside the body")
-            if last is not None and last.response_complete:
-                self._abort()
-            else:
-                self._give_up(_large_frame())
+            self._give_up(_large_frame())
         elif isinstance(last, FastCall) and not last.request_id:
             last.request_id = self._serving.request_ids.of(last.head)
             self._serving.fast_lane.await_body(last)
@@ -250,7 +247,8 @@ class GatewayProtocol(HttpToolsProtocol):
         """Nothing more is taken from this client."""
         self._is_deaf = True
         if not self._is_under_way():
-            self._end(answer)
+            if self._is_whole():  # else it has had an answer to the request that it goes on with
+                self._end(answer)
             self._hang_up()
         elif self._is_about_its_body():
             self._end_body(answer)
@@ -267,9 +265,9 @@ class GatewayProtocol(HttpToolsProtocol):
         return isinstance(last, FastCall) or not last.response_started
 
     def _is_whole(self) -> bool:
-        """Whether all of the request that came last is here."""
+        """Whether all of the request that came last is here; also where none came."""
         last = self._last()
-        return last is not None and not last.more_body
+        return last is None or not last.more_body
 
     def _end_body(self, answer: Answer) -> None:
         """The last answer on this connection, to the request that came last, of which no more body is taken."""
@@ -378,6 +376,7 @@ class GatewayProtocol(HttpToolsProtocol):
         call = self._last()
         if not isinstance(call, FastCall):
             super().on_message_complete()
+            self.cycle.more_body = False  # uvicorn's says so only of a request that has no answer yet
             return
         call.more_body = False
         if call.response_complete:
