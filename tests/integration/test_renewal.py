@@ -1,6 +1,7 @@
 """New incarnations: what is lost heals, what was sold stays sold, and what may have been forgotten is not sold again
 before its time."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,9 +22,13 @@ from hotsku.app import recover
 from hotsku.domain.events import PartitionRef
 from hotsku.domain.item import Item
 from hotsku.domain.routing import order_field
-from hotsku.ports import FencedReport, Lost, Needs, Stale
+from hotsku.ports import FencedReport, Grant, Lost, Needs, PartitionStatus, Stale
 from hotsku.settings import Settings
-from hotsku.stocking import open_item
+from hotsku.shard.address import Address
+from hotsku.shard.router import Router
+from hotsku.shard.shard import WireShard
+from hotsku.shard.topology import OneServer
+from hotsku.stocking import lease_and_install, open_item
 from hotsku.workers.auditor import Auditor
 from hotsku.workers.recoverer import Recoverer
 from hotsku.workers.renewal import Renewal
@@ -445,3 +450,79 @@ async def _marked(stack: Stack, recoverer: Recoverer, item: Item) -> bool:
     with suppress(Lost):  # its connection is of before the restart
         await recoverer.look()
     return (await stack.row(item)).durability == "fast"
+
+
+class _SlowToTell(WireShard):
+    """A shard whose status reaches its caller when the test lets it."""
+
+    def __init__(self, stack: Stack) -> None:
+        address = Address(path=str(stack.server.socket))
+        super().__init__(Router(OneServer(lambda: address), 60), stack.keys)
+        self.looked, self.tells = asyncio.Event(), asyncio.Event()
+
+    async def status(self, ref: PartitionRef) -> PartitionStatus:
+        status = await super().status(ref)
+        self.looked.set()
+        await self.tells.wait()
+        return status
+
+
+async def test_a_recoverer_that_is_behind_does_not_end_what_another_one_begins(stack: Stack) -> None:
+    """It would be open in the ledger, armed on its shard, and FENCED for ever."""
+    item = await _limited(stack)
+    ref = PartitionRef(item.id, 0)
+    await stack.ledger.fence_partition(ref, 1, "another copy took over")
+    shard = _SlowToTell(stack)
+    quick, stack.shard = stack.shard, shard
+    slow = stack.new_recoverer(lost_after_ms=0)
+    stack.shard = quick
+    behind = asyncio.create_task(slow.look())
+    await shard.looked.wait()
+    renewal = Renewal(
+        quick, stack.ledger, stack.signals, stack.clock, durability_of_new=lambda: "durable", quarantine_ms=9_999
+    )
+    assert await renewal.close(await stack.row(item), proven=True)
+    memory = await quick.memory(ref)
+    assert await quick.renew(ref, 2, item, memory, None) == "rebuilding"
+    shard.tells.set()
+    await behind
+    shard.close()
+    stack.run(stack.new_recoverer())
+    await until(lambda: _open_as(stack, item, 2))
+    await lease_and_install(stack.ledger, quick, stack.clock, [Grant(ref, 2, 0, 10)])
+    assert await _ask(stack, item, 2, ("o-1", "b", 1)) == "A"
+
+
+async def test_what_was_published_before_its_stream_was_lost_is_waited_for(stack: Stack) -> None:
+    """The broker has it, and the ledger is a moment behind. With that it has everything: nothing is given up."""
+    item = await _limited(stack)
+    relays = stack.run(stack.new_relay())
+    assert await _ask(stack, item, 1, *((f"o-{n}", "b", 1) for n in range(10))) == "A" * 10
+
+    async def published() -> bool:
+        return bool(await stack.topic())
+
+    await until(published)
+    await relays.stop()
+    await stack.client.delete(stack.keys.partition(PartitionRef(item.id, 0)).stream)
+    await stack.ledger.fence_partition(PartitionRef(item.id, 0), 1, "its events are gone")
+    recoverer = stack.new_recoverer(interval_ms=NEVER_MS)
+    for _ in range(3):
+        await recoverer.look()
+    assert (await stack.row(item)).state == "fenced"
+    stack.run(stack.new_applier())
+    stack.run(stack.new_recoverer())
+    await until(lambda: _open_as(stack, item, 2))
+    standing = await stack.ledger.standing(item.id)
+    assert (standing.sold, standing.quarantined) == (10, 0)
+    assert await _ask(stack, item, 2, *((f"o-{n}", "b", 1) for n in range(10))) == "R" * 10
+
+
+async def test_what_never_comes_is_given_up_in_the_end(stack: Stack) -> None:
+    item = await _limited(stack)
+    assert await _ask(stack, item, 1, ("o-1", "b", 1)) == "A"
+    await stack.client.delete(stack.keys.partition(PartitionRef(item.id, 0)).stream)
+    stack.run(stack.new_relay(), stack.new_applier(), stack.new_recoverer(lost_after_ms=200))
+    await until(lambda: _open_as(stack, item, 2))
+    standing = await stack.ledger.standing(item.id)
+    assert (standing.sold, standing.quarantined) == (0, standing.preallocated)

@@ -163,3 +163,25 @@ def test_a_replay_is_written_down_for_those_who_wait_for_copies(partition: Parti
     assert partition.client.hget(partition.keys.meta, "replays") == b"1"
     assert partition.deduct(order("b"), order("a"), copied=True).codes == "AR"
     assert partition.client.hget(partition.keys.meta, "replays") == b"1"
+
+
+def test_what_was_ended_while_it_was_rebuilt_is_not_armed(shared: Make) -> None:
+    """By a recoverer that is behind. It would look armed, and answer FENCED for ever."""
+    partition = shared(stock=10)
+    assert partition.renew(2) == ["OK", "rebuilding"]
+    assert partition.end(2) == ["OK"]
+    assert partition.finish(2) == ["REFUSED", "the incarnation is over"]
+    assert partition.renew(2) == ["REFUSED", "the incarnation is over"]
+    assert "armed_seq" not in partition.status()
+    assert partition.renew(3) == ["OK", "rebuilding"]
+    assert partition.finish(3) == ["OK"]
+    assert partition.install(1, 10, incarnation=3) == ["OK", 1]
+
+
+def test_what_is_over_is_not_armed_whatever_its_fence_says(shared: Make) -> None:
+    """Its slot was ended on another server, and came back to one that is armed for it."""
+    partition = shared(stock=10)
+    assert "armed_seq" in partition.status()
+    partition.tamper(ended=1)
+    assert "armed_seq" not in partition.status()
+    assert partition.deduct(order("a")).kind == "FENCED"

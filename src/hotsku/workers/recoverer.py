@@ -163,6 +163,9 @@ class Recoverer:
             statuses = await _unless_lost(reachable, self._shard, [row.ref for row in some], self._say_refused) or {}
             away = away or len(statuses) < len(some)
             unarmed += [row for row in some if row.ref in statuses and not statuses[row.ref].armed]
+            for row in some:
+                if row.ref in statuses and statuses[row.ref].armed:
+                    self._lost_since_ms.pop((row.ref, row.incarnation), None)  # also where another recoverer armed it
         return unarmed, away
 
     async def _prepare_servers(self) -> None:
@@ -242,18 +245,17 @@ class Recoverer:
     async def _renew(self, rows: Sequence[PartitionRow]) -> list[PartitionRef]:
         """Lead fenced and rebuilding partitions on. Returns those that are open now."""
         refs = [row.ref for row in rows if row.state in ("fenced", "rebuilding")]
-        renewed: list[PartitionRef] = []
+        opened: list[bool | None] = []
         for start in range(0, len(refs), _AT_ONCE):
             some = refs[start : start + _AT_ONCE]
-            opened = await asyncio.gather(*(self._unless_refused(ref, self._renew_one) for ref in some))
-            renewed += [ref for ref, each in zip(some, opened, strict=True) if each]
-        self._renewing = len(renewed) < len(refs) or (self._renewing and not refs)
-        return renewed
+            opened += await asyncio.gather(*(self._unless_refused(ref, self._renew_one) for ref in some))
+        self._renewing = False in opened or (self._renewing and not refs)
+        return [ref for ref, each in zip(refs, opened, strict=True) if each]
 
     async def _unless_refused(
         self,
         ref: PartitionRef,
-        work: Callable[Concatenate[PartitionRef, P], Awaitable[bool]],
+        work: Callable[Concatenate[PartitionRef, P], Awaitable[bool | None]],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> bool | None:
@@ -264,12 +266,18 @@ class Recoverer:
             _log.warning("not led on yet", item_id=ref.item_id, partition=ref.partition, why=str(error))
             return None
 
-    async def _renew_one(self, ref: PartitionRef) -> bool:
+    async def _renew_one(self, ref: PartitionRef) -> bool | None:
+        """Whether it is open; None: there is nothing to be done for it yet."""
         row = await self._ledger.partition(ref)
         if row is not None and row.state == "fenced":
             status = await self._shard.status(ref)
-            row = await self._ledger.partition(ref) or row  # after the status: the watermark only grows
+            fenced, row = row, await self._ledger.partition(ref)  # after the status: the watermark only grows
+            if row is None or (row.incarnation, row.state) != (fenced.incarnation, "fenced"):
+                return False  # another recoverer is further, and what it begins is not ours to end
             verdict = self._judge(row, status, await self._shard.durability(ref))
+            self._say(row, status, verdict)
+            if not verdict.proven and not self._given_up(row):
+                return None  # the right files may come back, and what was published may not be booked yet
             if not await self._renewal.close(row, proven=verdict.proven):
                 return False
         return await self._renewal.rebuild(ref)

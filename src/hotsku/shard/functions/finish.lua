@@ -7,6 +7,7 @@ local function finish_rebuilding(keys, args)
   local incarnation = integer(args[1])
   local p = read_partition(keys[1])
   if not p or p.incarnation ~= incarnation then return {'REFUSED', 'another incarnation is there'} end
+  if p.ended == 1 then return {'REFUSED', 'the incarnation is over'} end
   if args[2] ~= name_memory() then return {'REFUSED', 'the shard has restarted since'} end
   if not is_rebuilding(keys[1]) then return armed[keys[1]] and {'OK'} or {'REFUSED', 'it is not being rebuilt'} end
   local orders, buyers, holds = integer(args[3]), integer(args[4]), integer(args[5])

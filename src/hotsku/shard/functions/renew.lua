@@ -17,6 +17,7 @@ local function renew_partition(keys, args)
   if args[8] ~= name_memory() then return {'REFUSED', 'the shard has restarted since'} end
 
   if p and p.incarnation == incarnation then
+    if p.ended == 1 then return {'REFUSED', 'the incarnation is over'} end
     if p.seq > 0 or p.lease_no > 0 then return {'REFUSED', 'the incarnation has had stock'} end
     local is_armed = fence and not fence.busy and fence.incarnation == incarnation and fence.seq == 0
     if is_armed and has_all(keys, incarnation) then return {'OK', 'armed'} end

@@ -1,8 +1,9 @@
 -- hs_status: one partition as it stands, read at one instant.
 -- KEYS  as in step.lua
 -- Reply flat array of names and values: the meta hash's fields, and armed_incarnation, armed_seq (absent when unarmed),
---       whole (1 where orders, buyers and holds are all there, else 0; then it is not armed either), stream_incarnation,
---       stream_seq, orders, holds, now_ms. Empty when the shard does not have the partition.
+--       whole (1 where orders, buyers and holds are all there, else 0), stream_incarnation, stream_seq, orders, holds,
+--       now_ms. Empty when the shard does not have the partition. What is not whole, or is over, is not armed, whatever its
+--       fence says: nobody can sell from it.
 
 -- How many members a key has without its mark; 0 where it is of another kind.
 local function count_members(count, key, marked)
@@ -17,9 +18,10 @@ local function read_status(keys)
     reply[#reply + 1] = name
     reply[#reply + 1] = value
   end
-  local fence, whole = armed[keys[1]], has_all(keys, tonumber(redis.call('HGET', keys[1], 'incarnation')))
+  local told = redis.call('HMGET', keys[1], 'incarnation', 'ended')
+  local fence, whole = armed[keys[1]], has_all(keys, tonumber(told[1]))
   add('whole', whole and 1 or 0)
-  if fence and not fence.busy and whole then
+  if fence and not fence.busy and whole and told[2] ~= '1' then
     add('armed_incarnation', fence.incarnation)
     add('armed_seq', fence.seq)
   end
