@@ -73,7 +73,7 @@ def test_what_is_not_allowed_is_named(field: str, changes: dict[str, object]) ->
 
 @pytest.mark.parametrize(
     ("total", "shards", "expected"),
-    [(1, 1, 1), (249, 1, 1), (499, 1, 1), (500, 1, 2), (1999, 1, 7), (2000, 1, 8), (10**9, 1, 8), (10**9, 3, 24)],
+    [(1, 1, 1), (249, 1, 1), (499, 1, 1), (500, 1, 2), (999, 1, 3), (10**9, 1, 4), (3999, 2, 15), (10**9, 3, 24)],
 )
 def test_how_many_partitions_an_item_gets(total: int, shards: int, expected: int) -> None:
     assert default_partitions(total, shards) == expected

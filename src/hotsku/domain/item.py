@@ -13,9 +13,10 @@ ItemState = Literal["open", "paused", "closed"]
 MAX_PARTITIONS = 1024
 DEFAULT_HOLD_TTL_MS = 15 * 60 * 1000
 
-# One partition for every so many units, and never more than so many on one shard: a partition is one batch in flight,
-# and a handful of them already keeps a shard busy.
+# One partition for every so many units, never more than so many on a shard. The batch of each has a price of its own
+# there, and a few already keep it busy; over several shards, more of them spread an item more evenly.
 _UNITS_PER_PARTITION = 250
+_PARTITIONS_OF_ONE_SHARD = 4
 _PARTITIONS_PER_SHARD = 8
 
 
@@ -95,5 +96,7 @@ def check_spec(spec: ItemSpec) -> ItemSpec:
 
 
 def default_partitions(total: int, shards: int = 1) -> int:
-    """How many partitions an item gets that does not say: one for every 250 units, at most 8 a shard, at least 1."""
-    return max(1, min(total // _UNITS_PER_PARTITION, _PARTITIONS_PER_SHARD * shards))
+    """How many partitions an item gets that does not say: one for every 250 units, at most 4 where there is one shard,
+    at most 8 a shard where there are more, and at least 1."""
+    most = _PARTITIONS_OF_ONE_SHARD if shards == 1 else _PARTITIONS_PER_SHARD * shards
+    return max(1, min(total // _UNITS_PER_PARTITION, most))

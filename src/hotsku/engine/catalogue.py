@@ -38,7 +38,8 @@ class Catalogue(Engine):
 
         Args:
             total: units, 1 to 10^9.
-            partitions: 1 to 1,024; None: one for every 250 units, at most 8 a server.
+            partitions: 1 to 1,024; None: one for every 250 units, at most 4 on one server, and 8 a server
+                on several.
             limit_per_buyer: units that one buyer may have; every order must then name its buyer.
             opens_at, closes_at: the sale's window by the shard's clock; timezone-aware.
             hold_ttl: how long a hold lasts.
