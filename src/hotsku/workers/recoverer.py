@@ -275,9 +275,10 @@ class Recoverer:
             if row is None or (row.incarnation, row.state) != (fenced.incarnation, "fenced"):
                 return False  # another recoverer is further, and what it begins is not ours to end
             verdict = self._judge(row, status, await self._shard.durability(ref))
-            self._say(row, status, verdict)
-            if not verdict.proven and not self._given_up(row):
-                return None  # the right files may come back, and what was published may not be booked yet
+            if not verdict.proven:
+                self._say(row, status, verdict)
+                if not self._given_up(row):
+                    return None  # the right files may come back, and what was published may not be booked yet
             if not await self._renewal.close(row, proven=verdict.proven):
                 return False
         return await self._renewal.rebuild(ref)
