@@ -136,17 +136,21 @@ async def test_orders_that_are_lost_before_the_next_sale_are_not_kept(stack: Sta
     assert report.ok, report.problems
 
 
-async def test_a_stream_that_is_gone_costs_nothing_where_the_ledger_has_all_of_it(stack: Stack) -> None:
+@pytest.mark.parametrize("armed", [True, False], ids=["and nobody buys", "after a restart"])
+async def test_a_stream_that_is_gone_costs_nothing_where_the_ledger_has_all_of_it(stack: Stack, armed: bool) -> None:
     item = await _limited(stack)
     assert await _ask(stack, item, 1, *((f"o-{n}", "b", 1) for n in range(10))) == "A" * 10
     loop = stack.run(relay := stack.new_relay(), stack.new_applier())
     assert await relay.drain(60_000) == []
     await loop.stop()
     ref = PartitionRef(item.id, 0)
-    await stack.shard.disarm(ref, 1, seal=False)
+    if not armed:
+        await stack.shard.disarm(ref, 1, seal=False)
     await stack.client.delete(stack.keys.partition(ref).stream)
     stack.run(stack.new_recoverer(lost_after_ms=NEVER_MS))
     await until(lambda: _open_as(stack, item, 2))
+    report = await Auditor(stack.ledger, stack.shard).audit()
+    assert report.ok, report.problems
     assert (await stack.ledger.standing(item.id)).quarantined == 0
     assert await _ask(stack, item, 2, *((f"o-{n}", "b", 1) for n in range(10))) == "R" * 10
 

@@ -62,10 +62,10 @@ class Verdict(Struct, frozen=True):
 def judge_restart(evidence: Evidence) -> Verdict:
     """What the evidence proves."""
     verdict = _judge_events(evidence)
-    if verdict.action == "arm" and not evidence.whole:
-        return Verdict("renew", "orders, buyers or holds are missing, but every event of theirs is there")
     if verdict.action == "arm" and evidence.stream_seq != evidence.seq:
         return Verdict("renew", "its stream is gone, but the ledger has every event of it")
+    if verdict.action == "arm" and not evidence.whole:
+        return Verdict("renew", "orders, buyers or holds are missing, but every event of theirs is there")
     return verdict
 
 

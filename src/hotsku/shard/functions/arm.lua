@@ -15,10 +15,7 @@ local function arm_partition(keys, args)
   if is_rebuilding(keys[1]) then return {'REFUSED', 'its orders are being rebuilt'} end
   if p.ended == 1 then return {'REFUSED', 'the incarnation is over'} end
   local stream_incarnation, stream_seq = last_event(keys[4])
-  if stream_incarnation < incarnation then stream_seq = 0 end -- it has no event of this incarnation yet
-  if stream_incarnation > incarnation or stream_seq ~= seq then
-    return {'REFUSED', 'the stream does not end at seq'}
-  end
+  if not has_stream(p, stream_incarnation, stream_seq) then return {'REFUSED', 'the stream does not end at seq'} end
   if p.left_a < 0 or p.left_b < 0 or p.left_a + p.left_b + p.taken + p.returned ~= p.installed then
     return {'REFUSED', 'the buckets do not add up'}
   end

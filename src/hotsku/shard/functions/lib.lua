@@ -214,3 +214,9 @@ local function last_event(stream_key)
     end
   end
 end
+
+-- Whether a stream with that last event ends at the partition's seq.
+local function has_stream(p, stream_incarnation, stream_seq)
+  if stream_incarnation < p.incarnation then stream_seq = 0 end -- it has no event of this incarnation yet
+  return stream_incarnation <= p.incarnation and stream_seq == p.seq
+end
