@@ -126,9 +126,14 @@ async def test_what_waits_is_finished_before_the_end() -> None:
 
 
 async def test_waiting_leases_go_before_waiting_messages() -> None:
-    threads, gate, done = Threads(1), Flag(), list[str]()
-    blocker = asyncio.ensure_future(threads.write(Urgency.APPLY, lambda: gate.wait(60)))
-    await asyncio.sleep(0)
+    threads, begun, gate, done = Threads(1), Flag(), Flag(), list[str]()
+
+    def block() -> None:
+        begun.set()
+        assert gate.wait(60)
+
+    blocker = asyncio.ensure_future(threads.write(Urgency.APPLY, block))
+    assert await asyncio.to_thread(begun.wait, 60)  # else a thread that is slow to start would begin with another
     waiting = [
         asyncio.ensure_future(threads.write(urgency, lambda name=name: done.append(name)))  # type: ignore[misc]
         for urgency, name in [
