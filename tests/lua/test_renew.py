@@ -184,4 +184,5 @@ def test_what_is_over_is_not_armed_whatever_its_fence_says(shared: Make) -> None
     assert "armed_seq" in partition.status()
     partition.tamper(ended=1)
     assert "armed_seq" not in partition.status()
+    assert partition.arm(1, 0) == ["REFUSED", "the incarnation is over"]
     assert partition.deduct(order("a")).kind == "FENCED"

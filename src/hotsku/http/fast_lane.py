@@ -125,6 +125,7 @@ class FastLane:
     def refuse(self, call: FastCall, answer: Answer) -> None:
         """Answer a call that has not come whole: the last on its connection."""
         call.keep_alive = False
+        call.started_ms = call.started_ms or self._parts.clock.monotonic_ms()  # its head came with what is wrong
         self.end(call, answer)
 
     def take(self, call: FastCall) -> bool:

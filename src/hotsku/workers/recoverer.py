@@ -82,6 +82,7 @@ class Recoverer:
         self._wake = asyncio.Event()
         self._turn = 0
         self._look_at_all = True
+        self._has_fenced = False  # in this look, so that the next one may be soon
         self._renewing = False
         self._unprepared = ""
         self._said: dict[tuple[PartitionRef, int], str] = {}
@@ -97,6 +98,7 @@ class Recoverer:
         """Look once at the partitions that were reported, and at a sample of the open ones (at all of them after a
         start or an outage, or where one is unarmed); lead those on that are on their way to a new incarnation."""
         reported, self._reported = self._reported, {}
+        self._has_fenced = False
         try:
             await self._prepare_servers()
             rows = latest(await self._ledger.partitions())
@@ -226,7 +228,7 @@ class Recoverer:
             await self._ledger.mark_fast(ref, row.incarnation)  # another recoverer may not have heard of it
         if verdict.action == "renew" or given_up:
             await self._ledger.fence_partition(ref, row.incarnation, verdict.reason)
-            self._renewing = True
+            self._has_fenced = True
         return False
 
     def _given_up(self, row: PartitionRow) -> bool:
@@ -249,7 +251,7 @@ class Recoverer:
         for start in range(0, len(refs), _AT_ONCE):
             some = refs[start : start + _AT_ONCE]
             opened += await asyncio.gather(*(self._unless_refused(ref, self._renew_one) for ref in some))
-        self._renewing = False in opened or (self._renewing and not refs)
+        self._renewing = self._has_fenced or False in opened
         return [ref for ref, each in zip(refs, opened, strict=True) if each]
 
     async def _unless_refused(

@@ -7,13 +7,13 @@ local function arm_partition(keys, args)
   local p, fence = read_partition(keys[1]), armed[keys[1]]
   if not p then return {'REFUSED', 'the shard does not have the partition'} end
   if p.incarnation ~= incarnation or p.seq ~= seq then return {'REFUSED', 'incarnation or seq differs'} end
+  if p.ended == 1 then return {'REFUSED', 'the incarnation is over'} end
   if fence then
     if not fence.busy and fence.incarnation == incarnation and fence.seq == seq then return {'ALREADY'} end
     return {'REFUSED', 'the memory changed under an armed fence'}
   end
   if args[3] ~= name_memory() then return {'REFUSED', 'the shard has restarted since'} end
   if is_rebuilding(keys[1]) then return {'REFUSED', 'its orders are being rebuilt'} end
-  if p.ended == 1 then return {'REFUSED', 'the incarnation is over'} end
   local stream_incarnation, stream_seq = last_event(keys[4])
   if not has_stream(p, stream_incarnation, stream_seq) then return {'REFUSED', 'the stream does not end at seq'} end
   if p.left_a < 0 or p.left_b < 0 or p.left_a + p.left_b + p.taken + p.returned ~= p.installed then
