@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 from tests.support.databases import Database
-from tests.support.ledger import NOW
+from tests.support.ledger import NOW, cart_row
 
 from hotsku.domain.cart import CartLine
 from hotsku.errors import InvalidRequest
@@ -18,17 +18,8 @@ SOON = NOW + 1_000
 
 
 def cart(order_id: str = "c-1", **more: str | int | bool) -> CartRow:
-    row = CartRow(
-        order_id=order_id,
-        buyer_id="ann",
-        lines=[CartLine("lace", 2), CartLine("sneaker", 1)],
-        state="open",
-        held=False,
-        finished=False,
-        expires_at_ms=SOON,
-        created_at_ms=NOW,
-        metadata="läuft {x}:'\"\\",
-    )
+    row = cart_row(order_id, "ann", CartLine("lace", 2), CartLine("sneaker", 1))
+    row = replace(row, expires_at_ms=SOON, metadata="läuft {x}:'\"\\")
     return replace(row, **more)
 
 

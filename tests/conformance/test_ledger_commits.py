@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import make_url
 from tests.support.databases import SERVERS, Database
-from tests.support.ledger import NOW, books_hold, given_back, message, open_item, sale, sales, spec
+from tests.support.ledger import NOW, books_hold, cart_row, given_back, message, open_item, sale, sales, spec
 from tests.support.tcp_proxy import Fault, TcpProxy, running_tcp_proxy
 
 from hotsku.domain.cart import CartLine
@@ -16,7 +16,7 @@ from hotsku.domain.events import Event, EventKind, PartitionRef
 from hotsku.domain.item import Standing
 from hotsku.errors import BackendUnavailable
 from hotsku.ledger import SqlLedger
-from hotsku.ports import Adjusted, Applied, Archived, CartRow, Grant, Lease, Unsure
+from hotsku.ports import Adjusted, Applied, Archived, Grant, Lease, Unsure
 
 pytestmark = [
     pytest.mark.anyio,
@@ -161,16 +161,7 @@ async def _adjust(ledger: SqlLedger, far: SqlLedger, cut: Cut) -> None:
 
 
 async def _carts(ledger: SqlLedger, far: SqlLedger, cut: Cut) -> None:
-    row = CartRow(
-        order_id="c",
-        buyer_id="ann",
-        lines=[CartLine("lace", 2)],
-        state="open",
-        held=False,
-        finished=False,
-        expires_at_ms=NOW,
-        created_at_ms=NOW,
-    )
+    row = cart_row("c", "ann", CartLine("lace", 2))
     cut()
     assert await far.open_cart(row) == row
     cut()

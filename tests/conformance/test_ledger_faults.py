@@ -11,7 +11,18 @@ from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from tests.support.databases import SERVERS, Database, Kind, plain_engine, server_url
-from tests.support.ledger import NOW, books_hold, figures_of, given_back, message, open_item, sale, sales, spec
+from tests.support.ledger import (
+    NOW,
+    books_hold,
+    cart_row,
+    figures_of,
+    given_back,
+    message,
+    open_item,
+    sale,
+    sales,
+    spec,
+)
 from tests.support.own_databases import own_server
 
 from hotsku.domain.cart import CartLine
@@ -20,7 +31,7 @@ from hotsku.errors import BackendUnavailable, ConservationBroken, InvalidSetting
 from hotsku.ledger import SqlLedger, apply, mysql, postgresql
 from hotsku.ledger import database as database_
 from hotsku.ledger.places import Place
-from hotsku.ports import Applied, CartRow, Grant, Lease
+from hotsku.ports import Applied, Grant, Lease
 
 pytestmark = pytest.mark.anyio
 on_servers = pytest.mark.parametrize("kept_database", SERVERS, indirect=True)
@@ -211,19 +222,6 @@ async def test_a_lock_that_is_held_for_long_is_waited_for_and_then_told(
     await ledger.close()
 
 
-def _cart() -> CartRow:
-    return CartRow(
-        order_id="o",
-        buyer_id="u",
-        lines=[CartLine("b", 1)],
-        state="open",
-        held=False,
-        finished=False,
-        expires_at_ms=NOW,
-        created_at_ms=NOW,
-    )
-
-
 @on_servers
 async def test_a_locked_item_keeps_up_no_other(
     ledger: SqlLedger, database: Database, monkeypatch: pytest.MonkeyPatch
@@ -242,7 +240,7 @@ async def test_a_locked_item_keeps_up_no_other(
         assert (await ledger.adjust(free.id, "r", 5, NOW)).pool == 55
         assert (await ledger.set_item_state(free.id, "paused")).state == "paused"
         assert (await ledger.create_item(spec("c"), "durable", NOW)).new
-        cart = _cart()
+        cart = cart_row("o", "u", CartLine("b", 1))
         assert await ledger.open_cart(cart) == cart
         assert (await ledger.hold_cart("o", "u", NOW + 1)).held
         assert await ledger.lease([Grant(PartitionRef(free.id, 0), 1, 1, 5)], NOW)

@@ -6,12 +6,13 @@ from secrets import token_hex
 
 import msgspec
 
+from hotsku.domain.cart import CartLine
 from hotsku.domain.equations import item_equations, ledger_equations
 from hotsku.domain.events import Event, EventKind, Message, PartitionRef, decode_message, encode_message
 from hotsku.domain.evidence import Booked, ItemEvidence, LedgerWide
 from hotsku.domain.item import Item, ItemSpec
 from hotsku.ledger import SqlLedger, open_ledger
-from hotsku.ports import Grant, PartitionFigures
+from hotsku.ports import CartRow, Grant, PartitionFigures
 
 NOW = 1_700_000_000_000
 
@@ -34,6 +35,20 @@ def open_at(folder: Path) -> SqlLedger:
 def spec(sku: str = "sneaker", total: int = 10_000, partitions: int = 1, **more: int | None) -> ItemSpec:
     """An item's configuration."""
     return ItemSpec(sku=sku, total=total, partitions=partitions, **more)  # type: ignore[arg-type]
+
+
+def cart_row(order_id: str, buyer_id: str, *lines: CartLine) -> CartRow:
+    """A cart that was opened at `NOW`."""
+    return CartRow(
+        order_id=order_id,
+        buyer_id=buyer_id,
+        lines=list(lines),
+        state="open",
+        held=False,
+        finished=False,
+        expires_at_ms=NOW,
+        created_at_ms=NOW,
+    )
 
 
 async def open_item(ledger: SqlLedger, item_spec: ItemSpec, *units: int) -> Item:
