@@ -24,7 +24,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
 
     Of the ledger: the latest `ledger_incarnation`, its `watermark`, and its `durability` ("durable", "replicated" or
     "fast": see `PartitionRow`). Of the shard: `incarnation` (0: it does not have the partition), `seq`, the last seq of
-    the stream, `sealed`, the seq that an orderly stop wrote down, and `whole`: orders, buyers and holds are all there.
+    the stream, `sealed`, the seq that an orderly stop wrote down, and `whole`: see `PartitionStatus`.
     Of the shard's server: does it sync every write, and is it the only copy? `acknowledged_seq` is the highest seq that
     any engine reports to have acknowledged.
     """

@@ -95,8 +95,8 @@ class GatewayProtocol(HttpToolsProtocol):
             self.transport.close()  # it has no place to linger in
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends nothing more. What it sent whole is answered, and what was refused, and then the connection
-        ends."""
+        """The client sends nothing more. What it sent whole is answered, and a body that was refused, and then the
+        connection ends."""
         last = self._last()
         self._may_linger = False
         if self._lingers or last is None or last.response_complete or (last.more_body and not self._is_deaf):

@@ -18,7 +18,7 @@ class PartitionStatus(Struct, frozen=True, kw_only=True):
 
     `incarnation` 0 means that the shard does not have the partition. `armed_incarnation` and `armed_seq` are the
     volatile fence (None where it is unarmed); `stream_seq` is the last seq of the stream for `incarnation`. `whole`:
-    orders, buyers and holds are all there.
+    orders, buyers and holds are all there, and the stream ends at `seq`.
     """
 
     incarnation: int = 0

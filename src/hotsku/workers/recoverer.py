@@ -164,10 +164,12 @@ class Recoverer:
             some = rows[start : start + _AT_ONCE]
             statuses = await _unless_lost(reachable, self._shard, [row.ref for row in some], self._say_refused) or {}
             away = away or len(statuses) < len(some)
-            unarmed += [row for row in some if row.ref in statuses and not statuses[row.ref].armed]
             for row in some:
-                if row.ref in statuses and statuses[row.ref].armed:
+                status = statuses.get(row.ref)
+                if status is not None and status.armed:
                     self._lost_since_ms.pop((row.ref, row.incarnation), None)  # also where another recoverer armed it
+                elif status is not None:
+                    unarmed.append(row)
         return unarmed, away
 
     async def _prepare_servers(self) -> None:

@@ -193,12 +193,7 @@ class Renewal:
 def _kept(earlier: PartitionRow, status: PartitionStatus) -> int | None:
     """The seq at which the shard has just what the ledger has of the earlier incarnation: then its orders are all
     there, and need not be brought back. Its holds must be, where something may be missing: they get more time."""
-    same = (
-        status.whole
-        and status.incarnation == earlier.incarnation
-        and status.seq == earlier.final_seq
-        and status.stream_seq == status.seq
-    )
+    same = status.whole and (status.incarnation, status.seq) == (earlier.incarnation, earlier.final_seq)
     put_off = earlier.quarantined_until_ms is not None and status.holds > 0
     return earlier.final_seq if same and not put_off else None
 
